@@ -1,0 +1,49 @@
+"""How every command ends: one documented exit code, and one line on stderr where something is wrong."""
+
+import sys
+from collections.abc import Callable
+from enum import IntEnum
+from typing import NoReturn
+
+
+class Exit(IntEnum):
+    """The exit codes of every command."""
+
+    PASSED = 0
+    DIVERGED = 1
+    INPUT = 2
+    NOT_RUN = 3
+    UNDECIDED = 4
+
+
+class InputError(Exception):
+    """What the user gave is wrong: a spec, an option, a file. The text is one line: place, expected, found, next step."""
+
+
+class NotRunError(Exception):
+    """Something could not be run: a missing device, framework, or environment. The text is one line."""
+
+
+def one_line(text: object) -> str:
+    """Return `text` with every run of white space, line breaks included, as one blank."""
+    return " ".join(str(text).split())
+
+
+def end(main: Callable[[list[str]], Exit]) -> NoReturn:
+    """Run `main` on the command line and exit with its code; user errors become one line on stderr."""
+    try:
+        code = main(sys.argv[1:])
+    except InputError as error:
+        code = Exit.INPUT
+        print(f"error: {one_line(error)}", file=sys.stderr)
+    except NotRunError as error:
+        code = Exit.NOT_RUN
+        print(f"error: {one_line(error)}", file=sys.stderr)
+    except KeyboardInterrupt:
+        code = Exit.NOT_RUN
+        print("error: interrupted; no report was written", file=sys.stderr)
+    except BrokenPipeError:
+        # The reader of our output went away (`... | head`): nothing is left to say, and nobody to say it to.
+        sys.stderr.close()
+        code = Exit.PASSED
+    sys.exit(code)

@@ -1,0 +1,38 @@
+"""Which names a spec may give to networks, operators and inputs: names that can stand in any generated source."""
+
+import keyword
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, WithJsonSchema
+
+PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
+
+#: Names that generated sources use for themselves, or that a layer of that name would hide in them.
+RESERVED = frozenset(
+    """
+    add_module apply bfloat16 bool buffers build call children compile cpu cuda double eval extra_repr float forward
+    get_buffer get_parameter get_submodule half helper int ipu jax jit jnp keras kernel lax len load math modules
+    mtia name name_scope named_buffers named_children named_modules named_parameters nn node np numpy onnx parameters
+    params partial range register_buffer register_module register_parameter requires_grad_ self share_memory
+    state_dict str submodules sum super tap tensorflow tf to to_empty torch trainable_variables train training
+    tuple type variables with_name_scope weights x xpu zero_grad zip
+    """.split()
+)
+
+
+def checked_identifier(name: str) -> str:
+    """Return `name`; raise ValueError if it could not stand as a name in a generated source."""
+    if not re.fullmatch(PATTERN, name):
+        raise ValueError(
+            f"expected a name of lower-case ASCII letters, digits and '_', starting with a letter, "
+            f"at most 64 characters, found {name[:80]!r}"
+        )
+    if keyword.iskeyword(name) or keyword.issoftkeyword(name) or name in RESERVED:
+        raise ValueError(f"expected a name that generated sources can use, found the reserved word {name!r}")
+    return name
+
+
+Identifier = Annotated[
+    str, AfterValidator(checked_identifier), WithJsonSchema({"type": "string", "pattern": PATTERN})
+]

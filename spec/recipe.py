@@ -1,0 +1,202 @@
+"""How a network is fed, trained and evaluated, as a spec states it."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from spec.base import AsTuple, Extent, Line, Part
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+# --- Preprocessing ---------------------------------------------------------------------------------------------------
+
+
+class PcaColour(Part):
+    """PCA colour augmentation: add [p1 p2 p3]·[a1λ1 a2λ2 a3λ3]ᵀ to every pixel, a drawn once an image and use."""
+
+    std: Positive
+    """Standard deviation of a."""
+    scale_by: Literal["eigenvalue", "root_of_eigenvalue"]
+    """The paper multiplies a by λ, the code of 2012 by its square root."""
+
+
+class Augmentation(Part):
+    """What training changes in every image, at random."""
+
+    crop: Literal["random", "none"]
+    horizontal_flip: bool
+    pca_colour: PcaColour | None
+
+
+class Mean(Part):
+    """What is subtracted from every image."""
+
+    kind: Literal["per_pixel", "per_channel"]
+    """A mean image, or one figure a channel."""
+    rgb: Annotated[tuple[float, float, float], AsTuple]
+    """Mean a channel on the 0–255 scale. A per-pixel mean image is data; where none is at hand, this stands in."""
+
+
+class Preprocessing(Part):
+    """From an image file to the network's input."""
+
+    shorter_side: Extent
+    """Images are scaled until their shorter side has so many pixels."""
+    centre_crop: Extent
+    """Side of the central square that is kept, from which the network's input is cropped."""
+    value_range: Annotated[tuple[float, float], AsTuple]
+    """Range of pixel values before the mean is subtracted; the paper keeps 0–255."""
+    mean: Mean
+    augmentation: Augmentation
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Preprocessing":
+        if self.centre_crop > self.shorter_side:
+            raise ValueError(f"centre_crop: expected at most shorter_side={self.shorter_side}, found {self.centre_crop}")
+        if self.value_range[0] >= self.value_range[1]:
+            raise ValueError(f"value_range: expected low below high, found {list(self.value_range)}")
+        return self
+
+
+# --- Training --------------------------------------------------------------------------------------------------------
+
+
+class Normal(Part):
+    """Independent draws from a normal distribution."""
+
+    kind: Literal["normal"]
+    mean: float
+    std: Positive
+
+
+class Uniform(Part):
+    """Independent draws from [low, high)."""
+
+    kind: Literal["uniform"]
+    low: float
+    high: float
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Uniform":
+        if self.low >= self.high:
+            raise ValueError(f"high: expected more than low={self.low}, found {self.high}")
+        return self
+
+
+class Constant(Part):
+    """One value everywhere."""
+
+    kind: Literal["constant"]
+    value: float
+
+
+Initialiser = Annotated[Normal | Uniform | Constant, Field(discriminator="kind")]
+
+
+class Initialisers(Part):
+    """What each parameter starts from."""
+
+    weights: Initialiser
+    biases: Initialiser
+    overrides: dict[str, Initialiser]
+    """Parameters by their name (`conv2.bias`) that start from something else."""
+
+
+class Loss(Part):
+    """What is minimised."""
+
+    kind: Literal["softmax_cross_entropy"]
+    reduction: Literal["mean", "sum"]
+    """Over the examples of a batch."""
+
+
+class Sgd(Part):
+    """Stochastic gradient descent with momentum, with the form of its update spelled out."""
+
+    kind: Literal["sgd"]
+    momentum: Fraction
+    rate: Literal["inside_velocity", "outside_velocity"]
+    """`inside_velocity`: v ← μv − ε(g + …); w ← w + v (the paper). `outside_velocity`: v ← μv + g + …; w ← w − εv (torch)."""
+    weight_decay: Annotated[float, Field(ge=0)]
+    """λ of the update's λ·w (that is λ/2·‖w‖² in the loss)."""
+    decay: Literal["inside_momentum", "decoupled"]
+    """`inside_momentum`: λw joins the gradient. `decoupled`: w ← w − ελw beside the momentum."""
+    decays: Literal["weights", "weights_and_biases"]
+    bias_rate_factor: Positive
+    """The learning rate of biases over that of weights (1 in the paper, 2 in Caffe and in the code of 2012)."""
+
+
+class Steps(Part):
+    """The rate is multiplied by `factor` at the start of each of the epochs named."""
+
+    kind: Literal["steps"]
+    rate: Positive
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    epochs: Annotated[tuple[Extent, ...], AsTuple, Field(min_length=1)]
+
+
+class Plateau(Part):
+    """The rate is multiplied by `factor` when the validation error has not fallen for `patience` epochs, `drops` times."""
+
+    kind: Literal["plateau"]
+    rate: Positive
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    drops: Extent
+    patience: Extent
+
+
+class Training(Part):
+    """The recipe that trained the network."""
+
+    loss: Loss
+    optimizer: Sgd
+    schedule: Annotated[Steps | Plateau, Field(discriminator="kind")]
+    batch: Extent
+    epochs: Extent
+    initialisers: Initialisers
+
+    @model_validator(mode="after")
+    def _schedule_fires(self) -> "Training":
+        if isinstance(self.schedule, Steps):
+            late = [epoch for epoch in self.schedule.epochs if epoch >= self.epochs]
+            if late:
+                raise ValueError(f"schedule: expected steps before epoch {self.epochs}, found {late[0]}, which never comes")
+            if list(self.schedule.epochs) != sorted(set(self.schedule.epochs)):
+                raise ValueError(f"schedule: expected rising epochs, found {list(self.schedule.epochs)}")
+        return self
+
+
+# --- Evaluation ------------------------------------------------------------------------------------------------------
+
+
+class Result(Part):
+    """A published error, with everything that it depends on."""
+
+    data: Line
+    """Data set and split."""
+    networks: Extent
+    """How many networks' predictions were averaged."""
+    pretraining: Line | None
+    top1_error_percent: Annotated[float, Field(ge=0, le=100)] | None
+    top5_error_percent: Annotated[float, Field(ge=0, le=100)]
+    source: Line
+
+
+class Contradicted(Part):
+    """A claim found in popular accounts that the primary sources, or this spec's own figures, contradict."""
+
+    claim: Line
+    truth: Line
+
+
+class Evaluation(Part):
+    """How the network is tested."""
+
+    views: Literal["centre", "ten_crop"]
+    """`ten_crop`: four corners and the centre, each with its mirror image."""
+    average: Literal["probabilities", "logits"]
+    """What is averaged over views, and over the networks of an ensemble."""
+    results: Annotated[tuple[Result, ...], AsTuple]
+    contradicted: Annotated[tuple[Contradicted, ...], AsTuple]
