@@ -11,7 +11,9 @@ MAX_EXTENT = 2**31 - 1
 class Part(BaseModel):
     """A part of a spec: frozen, strict (no "3" for 3), and without room for a key that it does not know."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
@@ -50,6 +52,7 @@ AsTuple = BeforeValidator(_as_tuple)
 #: Channels, height, width; or features alone. The batch is never part of a shape in a spec.
 Shape = tuple[int, ...]
 ShapeField = Annotated[tuple[Extent, ...], AsTuple, Field(min_length=1, max_length=3)]
+
 
 #: One line of prose: shown in reports and in comments of generated sources.
 def _one_line(text: str) -> str:

@@ -1,5 +1,6 @@
 """How every command ends: one documented exit code, and one line on stderr where something is wrong."""
 
+import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -25,8 +26,9 @@ class NotRunError(Exception):
 
 
 def one_line(text: object) -> str:
-    """Return `text` with every run of white space, line breaks included, as one blank."""
-    return " ".join(str(text).split())
+    """Return `text` with every run of white space, line breaks included, as one blank, and control characters escaped."""
+    words = " ".join(str(text).split())
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 
 
 def end(main: Callable[[list[str]], Exit]) -> NoReturn:
@@ -43,7 +45,15 @@ def end(main: Callable[[list[str]], Exit]) -> NoReturn:
         code = Exit.NOT_RUN
         print("error: interrupted; no report was written", file=sys.stderr)
     except BrokenPipeError:
-        # The reader of our output went away (`... | head`): nothing is left to say, and nobody to say it to.
-        sys.stderr.close()
-        code = Exit.PASSED
+        # The reader of our output went away (`... | head`): nobody is left to tell, but nothing has passed either.
+        code = Exit.NOT_RUN
+    _flush()
     sys.exit(code)
+
+
+def _flush() -> None:
+    """Write out what stdout still holds; where its reader is gone, let the interpreter's own last flush go nowhere."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

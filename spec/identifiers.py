@@ -33,6 +33,4 @@ def checked_identifier(name: str) -> str:
     return name
 
 
-Identifier = Annotated[
-    str, AfterValidator(checked_identifier), WithJsonSchema({"type": "string", "pattern": PATTERN})
-]
+Identifier = Annotated[str, AfterValidator(checked_identifier), WithJsonSchema({"type": "string", "pattern": PATTERN})]

@@ -48,7 +48,9 @@ class Network(Part):
     source: Line
     """What the values below are cited from."""
     input: Input
-    graph: Annotated[tuple[Annotated[AnyOperator, Field(discriminator="op")], ...], AsTuple, Field(min_length=1, max_length=4096)]
+    graph: Annotated[
+        tuple[Annotated[AnyOperator, Field(discriminator="op")], ...], AsTuple, Field(min_length=1, max_length=4096)
+    ]
     """The operators, each after those that it reads. The last one's output is the network's."""
     expect: Expect
     preprocessing: Preprocessing | None = None

@@ -54,7 +54,9 @@ class Preprocessing(Part):
     @model_validator(mode="after")
     def _consistent(self) -> "Preprocessing":
         if self.centre_crop > self.shorter_side:
-            raise ValueError(f"centre_crop: expected at most shorter_side={self.shorter_side}, found {self.centre_crop}")
+            raise ValueError(
+                f"centre_crop: expected at most shorter_side={self.shorter_side}, found {self.centre_crop}"
+            )
         if self.value_range[0] >= self.value_range[1]:
             raise ValueError(f"value_range: expected low below high, found {list(self.value_range)}")
         return self
@@ -162,7 +164,9 @@ class Training(Part):
         if isinstance(self.schedule, Steps):
             late = [epoch for epoch in self.schedule.epochs if epoch >= self.epochs]
             if late:
-                raise ValueError(f"schedule: expected steps before epoch {self.epochs}, found {late[0]}, which never comes")
+                raise ValueError(
+                    f"schedule: expected steps before epoch {self.epochs}, found {late[0]}, which never comes"
+                )
             if list(self.schedule.epochs) != sorted(set(self.schedule.epochs)):
                 raise ValueError(f"schedule: expected rising epochs, found {list(self.schedule.epochs)}")
         return self

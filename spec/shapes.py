@@ -118,7 +118,9 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
             channels, height, width = _image(operator, shape)
             for divided, of in (("in_channels", channels), ("out_channels", operator.out_channels)):
                 if of % operator.groups:
-                    raise ShapeError(operator.name, "groups", f"groups={operator.groups} does not divide {divided}={of}")
+                    raise ShapeError(
+                        operator.name, "groups", f"groups={operator.groups} does not divide {divided}={of}"
+                    )
             output: Shape = (operator.out_channels, *window(operator, height, width).output)
             parameters["weight"] = (operator.out_channels, channels // operator.groups, *operator.kernel)
             if operator.bias:
@@ -142,7 +144,9 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
         case Lrn():
             channels, height, width = _image(operator, shape)
             if channels % operator.towers:
-                raise ShapeError(operator.name, "groups", f"groups={operator.towers} does not divide channels={channels}")
+                raise ShapeError(
+                    operator.name, "groups", f"groups={operator.towers} does not divide channels={channels}"
+                )
             output = shape
         case GlobalAvgPool():
             channels, height, width = _image(operator, shape)
@@ -158,7 +162,9 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
             for other in input_shapes[1:]:
                 if other != shape:
                     raise ShapeError(
-                        operator.name, "inputs", f"expected inputs of one shape, found {_text(shape)} and {_text(other)}"
+                        operator.name,
+                        "inputs",
+                        f"expected inputs of one shape, found {_text(shape)} and {_text(other)}",
                     )
             output = shape
         case Concat():
@@ -182,7 +188,9 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
     for field, tensor in {"output": output, **parameters}.items():
         if prod(tensor) > MAX_EXTENT:
             raise ShapeError(
-                operator.name, "op", f"expected a {field} of at most {MAX_EXTENT} elements, found {_text(tensor)} = {prod(tensor)}"
+                operator.name,
+                "op",
+                f"expected a {field} of at most {MAX_EXTENT} elements, found {_text(tensor)} = {prod(tensor)}",
             )
     return Layer(
         operator=operator,
@@ -196,7 +204,7 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
 
 def _check_arity(operator: AnyOperator, count: int) -> None:
     several = isinstance(operator, Add | Concat)
-    if several and count < 2 or not several and count != 1:
+    if (several and count < 2) or (not several and count != 1):
         wanted = "two or more inputs" if several else "one input"
         raise ShapeError(operator.name, "inputs", f"{operator.op} expects {wanted}, found {count}")
 

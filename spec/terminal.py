@@ -1,0 +1,23 @@
+"""Where commands print what people read."""
+
+import sys
+from typing import NoReturn
+
+from rich.console import Console
+from typing_extensions import override
+
+#: Files and pipes have no right-hand edge: a table is never folded for them.
+_UNBOUNDED = 10_000
+
+
+class Terminal(Console):
+    """A rich console on stdout that leaves a closed pipe to `spec.exits.end`."""
+
+    def __init__(self) -> None:
+        width = None if sys.stdout.isatty() else _UNBOUNDED
+        super().__init__(width=width, highlight=False, emoji=False)
+
+    @override
+    def on_broken_pipe(self) -> NoReturn:
+        """Let the error out; rich itself would exit with 1, which here means diverged."""
+        raise BrokenPipeError
