@@ -18,7 +18,7 @@ class Exit(IntEnum):
 
 
 class InputError(Exception):
-    """What the user gave is wrong: a spec, an option, a file. The text is one line: place, expected, found, next step."""
+    """What the user gave is wrong: a spec, an option, a file. One line: place, expected, found, next step."""
 
 
 class NotRunError(Exception):
@@ -26,7 +26,7 @@ class NotRunError(Exception):
 
 
 def one_line(text: object) -> str:
-    """Return `text` with every run of white space, line breaks included, as one blank, and control characters escaped."""
+    """Return `text` with every run of white space as one blank, and control characters escaped."""
     words = " ".join(str(text).split())
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 

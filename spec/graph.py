@@ -7,7 +7,7 @@ from spec.yaml_tree import Path
 
 
 def resolved(network: Network, document: Document) -> Network:
-    """Fill in the default inputs; InputError for names used twice, unknown inputs, cycles and outputs that nothing reads."""
+    """Fill in the default inputs; InputError for names used twice, unknown inputs, cycles, unread outputs."""
     seen: dict[str, int] = {network.input.name: -1}
     unread = {network.input.name}
     graph = []

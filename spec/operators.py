@@ -51,7 +51,7 @@ class Tanh(Operator):
 
 
 class Lrn(Operator):
-    """Local response normalisation over channels: y = x / (k + α_sum · Σ x²)^β, n channels wide, clipped at the ends."""
+    """Local response normalisation: y = x / (k + α_sum · Σ x²)^β over n channels around each, clipped at the ends."""
 
     op: Literal["lrn"]
     n: Extent
@@ -59,7 +59,7 @@ class Lrn(Operator):
     k: Annotated[float, Field(gt=0)]
     alpha: Annotated[float, Field(ge=0)]
     alpha_convention: Literal["sum", "mean"]
-    """`sum`: α multiplies the sum of squares (the paper). `mean`: it multiplies their mean, zeros counted (Caffe, torch)."""
+    """`sum`: α multiplies the sum of squares (the paper). `mean`: their mean, zeros counted (Caffe, torch)."""
     beta: Annotated[float, Field(gt=0)]
     scope: Literal["whole", "per_group"]
     """`whole`: the window crosses all channels. `per_group`: it stays inside each of `groups` equal towers."""
@@ -179,7 +179,7 @@ class Concat(Operator):
 
 
 class BatchNorm(Operator):
-    """y = scale · (x − mean) / sqrt(variance + epsilon) + shift, a channel; with the stored statistics when evaluating."""
+    """y = scale · (x − mean) / sqrt(variance + epsilon) + shift, a channel; evaluation uses the stored statistics."""
 
     op: Literal["batch_norm"]
     epsilon: Annotated[float, Field(gt=0)]

@@ -120,7 +120,7 @@ class Sgd(Part):
     kind: Literal["sgd"]
     momentum: Fraction
     rate: Literal["inside_velocity", "outside_velocity"]
-    """`inside_velocity`: v ← μv − ε(g + …); w ← w + v (the paper). `outside_velocity`: v ← μv + g + …; w ← w − εv (torch)."""
+    """`inside_velocity`: v ← μv − ε(g + …); w ← w + v (paper). `outside_velocity`: v ← μv + g + …; w ← w − εv."""
     weight_decay: Annotated[float, Field(ge=0)]
     """λ of the update's λ·w (that is λ/2·‖w‖² in the loss)."""
     decay: Literal["inside_momentum", "decoupled"]
@@ -140,7 +140,7 @@ class Steps(Part):
 
 
 class Plateau(Part):
-    """The rate is multiplied by `factor` when the validation error has not fallen for `patience` epochs, `drops` times."""
+    """The rate is multiplied by `factor` when validation error has not fallen for `patience` epochs, `drops` times."""
 
     kind: Literal["plateau"]
     rate: Positive
