@@ -1,0 +1,107 @@
+"""The sessions: each installs pinned requirements and calls a program of Lockstep; the programs hold the logic.
+
+Without nox the same programs are `python -m conformance`, `python -m impls.generate`, …
+"""
+
+import atexit
+import logging
+import os
+import shutil
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.8.17"  # the first that tells a failed command's exit code
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.sessions = ["conformance"]
+
+HERE = Path(__file__).parent
+GENERATED = HERE / "impls" / "generated"
+
+#: The exit codes of our programs (spec/exits.py). Any other, such as a signal's, remains nox's own 1.
+OUR_EXIT_CODES = range(1, 5)
+
+failures: list[int] = []
+
+
+def run(session: nox.Session, *command: str) -> None:
+    """Run a program so that its exit code becomes nox's own (left alone, nox ends every failure with 1).
+
+    Its stderr remains stderr (left alone, nox writes it to stdout).
+    """
+    try:
+        session.run(*command, stderr=None)
+    except nox.command.CommandFailed as failure:
+        if failure.return_code is not None and failure.return_code in OUR_EXIT_CODES:
+            failures.append(failure.return_code)
+        raise
+
+
+@atexit.register
+def end_with_first_failure() -> None:
+    """End nox, which has nothing left to do, with the exit code of the first program that failed."""
+    if failures:
+        logging.shutdown()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(failures[0])
+
+
+def install(session: nox.Session, group: str) -> None:
+    """Install the pinned requirements of a group; `nox -R` skips this."""
+    session.install("-r", f"requirements/{group}.txt")
+
+
+@nox.session
+def conformance(session: nox.Session) -> None:
+    """Generate, run and compare a network in every framework."""
+    install(session, "suite")
+    run(session, "python", "-m", "conformance", "--locked", *session.posargs)
+
+
+@nox.session
+def generate(session: nox.Session) -> None:
+    """Write the generated sources; with `-- --check`, show where they differ instead."""
+    install(session, "suite")
+    run(session, "python", "-m", "impls.generate", *session.posargs)
+
+
+@nox.session
+def schema(session: nox.Session) -> None:
+    """Write the JSON Schema of the spec language; with `-- --check`, show where it differs instead."""
+    install(session, "suite")
+    run(session, "python", "-m", "spec", "schema", *session.posargs)
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Run the project's own tests."""
+    install(session, "tests")
+    run(session, "python", "-m", "pytest", *session.posargs)
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style, format, types, import rules, and that generated files are what their source gives."""
+    install(session, "lint")
+    run(session, "ruff", "check", ".")
+    run(session, "ruff", "format", "--check", ".")
+    run(session, "lint-imports")
+    run(session, "python", "-m", "spec", "schema", "--check")
+    run(session, "python", "-m", "impls.generate", "--check")
+    run(session, "mypy", ".")
+    # A runner and a generated source are checked against their framework's own types, in its own environment.
+    environments = session.run("python", "-m", "impls.environments", silent=True, stderr=None)
+    for line in (environments or "").splitlines():
+        framework, _, python = line.partition(": ")
+        sources = [f"impls/run_{framework}.py", *map(str, sorted(GENERATED.glob(f"*_{framework}.py")))]
+        run(session, "mypy", f"--python-executable={python}", f"--cache-dir=.mypy_cache/{framework}", *sources)
+
+
+@nox.session
+def lock(session: nox.Session) -> None:
+    """Renew requirements/*.txt from the groups of pyproject.toml."""
+    if shutil.which("uv") is None:
+        session.install("uv")
+    run(session, "python", "-m", "requirements.renew", *session.posargs)
