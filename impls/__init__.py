@@ -1,0 +1,1 @@
+"""Implementations of a network: emitters, the sources that they generate, and one runner a framework."""

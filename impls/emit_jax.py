@@ -1,0 +1,219 @@
+"""Emits a network as pure JAX functions over a parameter tree, with `jax.lax`'s own operators."""
+
+from typing import assert_never
+
+from impls.emission import Step, batched, comment, header, number, pads_with_overflow, steps, wrapped
+from spec.network import Network
+from spec.operators import (
+    Add,
+    AnyOperator,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Lrn,
+    MaxPool,
+    Relu,
+    Softmax,
+    Tanh,
+)
+from spec.shapes import Layer
+
+NOTES = """\
+Images are (N, C, H, W). Parameters are a tree, `parameters["conv1"]["weight"]`, in canonical layouts: kernels
+(O, I/groups, H, W), dense weights (out, in), features flattened channel first."""
+
+PREAMBLE = '''\
+LAYOUT = "NCHW"
+
+Parameters = dict[str, dict[str, jax.Array]]
+Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+Tap = Callable[[str, jax.Array], jax.Array]
+
+
+def no_tap(_name: str, value: jax.Array) -> jax.Array:
+    """Leave every value as it is."""
+    return value
+
+'''
+
+#: The functions that a source defines for operators which `jax.lax` does not have in one call, if it uses them.
+FUNCTIONS: dict[str, str] = {
+    "conv": '''\
+def conv(
+    x: jax.Array,
+    p: dict[str, jax.Array],
+    stride: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+    groups: int = 1,
+) -> jax.Array:
+    """Cross-correlation with the kernel (O, I/groups, H, W), and the bias where there is one."""
+    y = lax.conv_general_dilated(
+        x, p["weight"], stride, pads, dimension_numbers=("NCHW", "OIHW", "NCHW"), feature_group_count=groups
+    )
+    return y + p["bias"][:, None, None] if "bias" in p else y
+''',
+    "local_response_norm": '''\
+def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
+    pads = ((0, 0), (n // 2, n // 2), (0, 0), (0, 0))
+    sums = lax.reduce_window(x * x, 0.0, lax.add, (1, n, 1, 1), (1, 1, 1, 1), pads)
+    return x / (k + alpha * sums) ** beta
+''',
+    "max_pool": '''\
+def max_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Maximum over windows; padding never wins."""
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+''',
+    "sum_pool": '''\
+def sum_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Sum over windows."""
+    return lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+''',
+    "batch_norm": '''\
+def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Array:
+    """Normalise every channel with its stored mean and variance."""
+    factor = p["scale"] * lax.rsqrt(p["variance"] + epsilon)
+    return (x - p["mean"][:, None, None]) * factor[:, None, None] + p["shift"][:, None, None]
+''',
+}
+
+
+def emit(network: Network, origin: str) -> str:
+    """The source text of `network`; `origin` says which spec it comes from."""
+    used = {name for layer in network.layers if (name := _function(layer.operator))}
+    body = [line for step in steps(network) for line in _forward(step)]
+    numpy = any("jnp." in line for line in [*body, *(FUNCTIONS[name] for name in used)])
+    lax = any("lax." in line for line in [*body, *(FUNCTIONS[name] for name in used)])
+    parts = [
+        header(network, "JAX", origin, NOTES),
+        "from collections.abc import Callable\n",
+        "import jax",
+        *(["import jax.numpy as jnp"] if numpy else []),
+        *(["from jax import lax"] if lax else []),
+        "",
+        PREAMBLE,
+        *(FUNCTIONS[name] + "\n" for name in FUNCTIONS if name in used),
+        "def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:",
+        f'    """{batched(network.input.shape)} → {batched(network.layers[-1].output_shape)}.',
+        "",
+        "    `tap` sees every operator's output, and what it returns is read next.",
+        '    """',
+        "    p = parameters" if network.tensor_shapes else "    del parameters  # this network has none",
+        *body,
+        "\n",
+        LOAD,
+    ]
+    return "\n".join(parts)
+
+
+LOAD = '''\
+def load(tensors: dict[str, jax.Array]) -> Parameters:
+    """The parameter tree that holds `tensors` (canonical names and layouts)."""
+    tree: Parameters = {}
+    for name, value in tensors.items():
+        layer, _, parameter = name.partition(".")
+        tree.setdefault(layer, {})[parameter] = value
+    return tree
+'''
+
+
+def _function(operator: AnyOperator) -> str | None:
+    """The name of the function in FUNCTIONS that an operator needs."""
+    match operator:
+        case Conv():
+            return "conv"
+        case Lrn():
+            return "local_response_norm"
+        case MaxPool():
+            return "max_pool"
+        case AvgPool():
+            return "sum_pool"
+        case BatchNorm():
+            return "batch_norm"
+        case Relu() | Tanh() | GlobalAvgPool() | Flatten() | Dense() | Dropout() | Softmax() | Add() | Concat():
+            return None
+        case _:
+            assert_never(operator)
+
+
+def _forward(step: Step) -> list[str]:
+    """The lines of the forward pass that compute one operator."""
+    layer, x = step.layer, step.read
+    operator, p = layer.operator, f'p["{layer.name}"]'
+    before: list[str] = []
+    match operator:
+        case Conv():
+            stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
+            groups = f", groups={operator.groups}" if operator.groups > 1 else ""
+            value = f"conv({x}, {p}{stride}{_pads(operator.pads)}{groups})"
+        case Dense():
+            value = f'{x} @ {p}["weight"].T'
+            if operator.bias:
+                value = f'{value} + {p}["bias"]'
+        case Lrn():
+            alpha, beta = number(operator.alpha_sum), number(operator.beta)
+            constants = f"n={operator.n}, k={number(operator.k)}, alpha={alpha}, beta={beta}"
+            if operator.towers == 1:
+                value = f"local_response_norm({x}, {constants})"
+            else:
+                before = [f"    towers = jnp.split({x}, {operator.towers}, axis=1)"]
+                value = f"jnp.concatenate([local_response_norm(t, {constants}) for t in towers], axis=1)"
+        case MaxPool():
+            pads = _pads(pads_with_overflow(layer, operator))
+            value = f"max_pool({x}, kernel={operator.kernel}, stride={operator.stride}{pads})"
+        case AvgPool():
+            before, value = _average(layer, operator, x)
+        case GlobalAvgPool():
+            value = f"{x}.mean(axis=(2, 3), keepdims=True)"
+        case BatchNorm():
+            value = f"batch_norm({x}, {p}, epsilon={number(operator.epsilon)})"
+        case Relu():
+            value = f"jax.nn.relu({x})"
+        case Tanh():
+            value = f"jnp.tanh({x})"
+        case Flatten():
+            value = f"{x}.reshape(len({x}), -1)"
+        case Dropout(convention="test_time"):
+            value = f"{x} * {number(operator.evaluation_scale)}"
+        case Dropout():
+            value = x
+        case Softmax():
+            value = f"jax.nn.softmax({x}, axis=1)"
+        case Add():
+            value = " + ".join(step.reads)
+        case Concat():
+            value = f"jnp.concatenate([{', '.join(step.reads)}], axis=1)"
+        case _:
+            assert_never(operator)
+    line = f'    {step.assigns}tap("{layer.name}", {value}){comment(layer)}'
+    return [*map(wrapped, before), wrapped(line)]
+
+
+def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:
+    """Sums over windows, divided by how many elements each window counts."""
+    _, height, width = layer.input_shape
+    pads = pads_with_overflow(layer, operator)
+    windows = f"kernel={operator.kernel}, stride={operator.stride}"
+    sums = f"sum_pool({x}, {windows}{_pads(pads)})"
+    if not any(pads) or (operator.padding_counted and pads == operator.pads):
+        return [], f"{sums} / {operator.kernel[0] * operator.kernel[1]}"
+    top, left, bottom, right = operator.pads if operator.padding_counted else (0, 0, 0, 0)
+    ones = f"jnp.ones((1, 1, {height + top + bottom}, {width + left + right}))"
+    rest = (pads[0] - top, pads[1] - left, pads[2] - bottom, pads[3] - right)
+    counted = f"    counted = sum_pool({ones}, {windows}{_pads(rest)})"
+    return [counted], f"{sums} / counted"
+
+
+def _pads(pads: tuple[int, int, int, int]) -> str:
+    """Top, left, bottom, right as the argument that JAX reads, axis by axis; nothing where all are 0."""
+    top, left, bottom, right = pads
+    return f", pads={((top, bottom), (left, right))}" if any(pads) else ""

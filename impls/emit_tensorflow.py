@@ -1,0 +1,235 @@
+"""Emits a network as a TensorFlow `tf.Module`, channels last, with `tf.nn`'s own operators."""
+
+from typing import assert_never
+
+from impls.emission import (
+    Step,
+    batched,
+    class_name,
+    comment,
+    header,
+    number,
+    pads_with_overflow,
+    same_or_pair,
+    steps,
+    wrapped,
+)
+from spec.network import Network
+from spec.operators import (
+    Add,
+    AnyOperator,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Lrn,
+    MaxPool,
+    Relu,
+    Softmax,
+    Tanh,
+)
+from spec.shapes import Layer
+
+LAYOUT = "NHWC"
+
+NOTES = """\
+Images are (N, H, W, C). Tensors are given in canonical layout, kernels (O, I/groups, H, W) and dense weights (out, in),
+and stored as TensorFlow reads them: (H, W, I/groups, O) and (in, out). Features are flattened channel first."""
+
+PREAMBLE = '''\
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+LAYOUT = "NHWC"
+
+Tap = Callable[[str, tf.Tensor], tf.Tensor]
+
+
+def no_tap(_name: str, value: tf.Tensor) -> tf.Tensor:
+    """Leave every value as it is."""
+    return value
+
+'''
+
+VARIABLES = '''\
+def variables(
+    tensors: Mapping[str, np.ndarray], layer: str, axes: tuple[int, ...] | None = None
+) -> dict[str, tf.Variable]:
+    """The tensors of one layer; the weight's axes are permuted from canonical layout."""
+    own = {name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == layer}
+    if axes is not None:
+        own["weight"] = np.transpose(own["weight"], axes)
+    return {name: tf.Variable(value, name=f"{layer}_{name}") for name, value in own.items()}
+
+'''
+
+#: The functions that a source defines for operators which take more than one call, if it uses them.
+FUNCTIONS: dict[str, str] = {
+    "conv": '''\
+def conv(
+    x: tf.Tensor,
+    p: dict[str, tf.Variable],
+    stride: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+) -> tf.Tensor:
+    """Cross-correlation, and the bias where there is one; how many groups follows from the kernel's shape."""
+    y = tf.nn.conv2d(x, p["weight"], stride, [(0, 0), *pads, (0, 0)])
+    return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
+
+''',
+    "padded": '''\
+def padded(x: tf.Tensor, pads: Pads, value: float = 0.0) -> tf.Tensor:
+    """Add rows and columns of `value` around every image."""
+    return tf.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
+
+''',
+    "batch_norm": '''\
+def batch_norm(x: tf.Tensor, p: dict[str, tf.Variable], epsilon: float) -> tf.Tensor:
+    """Normalise every channel with its stored mean and variance."""
+    return tf.nn.batch_normalization(x, p["mean"], p["variance"], p["shift"], p["scale"], epsilon)
+
+''',
+}
+
+
+def emit(network: Network, origin: str) -> str:
+    """The source text of `network`; `origin` says which spec it comes from."""
+    name = class_name(network)
+    body = [line for step in steps(network) for line in _forward(step)]
+    used = {function for function in FUNCTIONS if any(f"{function}(" in line for line in body)}
+    held = [wrapped(line) for layer in network.layers if (line := _held(layer))]
+    pads = ["Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)"]
+    preamble = PREAMBLE.replace("\nTap =", "\n".join(["", *pads, "Tap ="])) if used & {"conv", "padded"} else PREAMBLE
+    parts = [
+        header(network, "TensorFlow", origin, NOTES),
+        preamble,
+        *([VARIABLES] if held else []),
+        *(FUNCTIONS[function] for function in FUNCTIONS if function in used),
+        f"class {name}(tf.Module):",
+        f'    """{batched(network.input.shape, LAYOUT)} → {batched(network.layers[-1].output_shape, LAYOUT)}."""\n',
+        f"    def __init__(self, {'' if held else '_'}tensors: Mapping[str, np.ndarray]) -> None:",
+        f'        super().__init__(name="{network.name}")',
+        *held,
+        "",
+        "    @tf.function",
+        "    def __call__(self, x: tf.Tensor) -> tf.Tensor:",
+        "        return self.forward(x)",
+        "",
+        "    def forward(self, x: tf.Tensor, tap: Tap = no_tap) -> tf.Tensor:",
+        '        """Evaluate the network; `tap` sees every operator\'s output, and what it returns is read next."""',
+        *body,
+        "\n",
+        f"def load(tensors: Mapping[str, np.ndarray]) -> {name}:",
+        '    """A model that holds `tensors` (canonical names and layouts)."""',
+        f"    return {name}(tensors)",
+        "",
+    ]
+    return "\n".join(parts)
+
+
+def _held(layer: Layer) -> str | None:
+    """The line that makes a layer's variables."""
+    operator: AnyOperator = layer.operator
+    match operator:
+        case Conv():
+            oihw = layer.parameter_shapes[f"{layer.name}.weight"]
+            shape, axes = (oihw[2], oihw[3], oihw[1], oihw[0]), ", axes=(2, 3, 1, 0)"
+        case Dense():
+            shape, axes = (operator.in_features, operator.out_features), ", axes=(1, 0)"
+        case BatchNorm():
+            shape, axes = layer.parameter_shapes[f"{layer.name}.scale"], ""
+        case _:
+            return None
+    source = f"  {operator.source}" if operator.source else ""
+    return f'        self.{layer.name} = variables(tensors, "{layer.name}"{axes})  # {shape}{source}'
+
+
+def _forward(step: Step) -> list[str]:
+    """The lines of the forward pass that compute one operator."""
+    layer, x = step.layer, step.read
+    operator, p = layer.operator, f"self.{layer.name}"
+    before: list[str] = []
+    match operator:
+        case Conv():
+            stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
+            pads = f", pads={_pads(operator.pads)}" if any(operator.pads) else ""
+            value = f"conv({x}, {p}{stride}{pads})"
+        case Dense():
+            value = f'tf.linalg.matmul({x}, {p}["weight"])'
+            if operator.bias:
+                value = f'{value} + {p}["bias"]'
+        case Lrn():
+            constants = (
+                f"depth_radius={operator.n // 2}, bias={number(operator.k)}, "
+                f"alpha={number(operator.alpha_sum)}, beta={number(operator.beta)}"
+            )
+            if operator.towers == 1:
+                value = f"tf.nn.local_response_normalization({x}, {constants})"
+            else:
+                before = [
+                    f"        towers = tf.split({x}, {operator.towers}, axis=-1)",
+                    f"        towers = [tf.nn.local_response_normalization(t, {constants}) for t in towers]",
+                ]
+                value = "tf.concat(towers, axis=-1)"
+        case MaxPool():
+            pads_all = pads_with_overflow(layer, operator)
+            source = f"padded({x}, {_pads(pads_all)}, -np.inf)" if any(pads_all) else x
+            value = f'tf.nn.max_pool2d({source}, {_window(operator)}, "VALID")'
+        case AvgPool():
+            before, value = _average(layer, operator, x)
+        case GlobalAvgPool():
+            value = f"tf.reduce_mean({x}, axis=(1, 2), keepdims=True)"
+        case BatchNorm():
+            value = f"batch_norm({x}, {p}, epsilon={number(operator.epsilon)})"
+        case Relu():
+            value = f"tf.nn.relu({x})"
+        case Tanh():
+            value = f"tf.math.tanh({x})"
+        case Flatten():
+            value = f"tf.reshape(tf.transpose({x}, (0, 3, 1, 2)), (-1, {layer.output_shape[0]}))"
+        case Dropout(convention="test_time"):
+            value = f"{x} * {number(operator.evaluation_scale)}"
+        case Dropout():
+            value = x
+        case Softmax():
+            value = f"tf.nn.softmax({x})"
+        case Add():
+            value = " + ".join(step.reads)
+        case Concat():
+            value = f"tf.concat([{', '.join(step.reads)}], axis=-1)"
+        case _:
+            assert_never(operator)
+    line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer, LAYOUT)}'
+    return [*map(wrapped, before), wrapped(line)]
+
+
+def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:
+    """Means over padded windows; where not all of a window counts, divided by the share that does."""
+    _, height, width = layer.input_shape
+    pads = pads_with_overflow(layer, operator)
+    if not any(pads):
+        return [], f'tf.nn.avg_pool2d({x}, {_window(operator)}, "VALID")'
+    mean = f'tf.nn.avg_pool2d(padded({x}, {_pads(pads)}), {_window(operator)}, "VALID")'
+    if operator.padding_counted and pads == operator.pads:
+        return [], mean
+    top, left, bottom, right = operator.pads if operator.padding_counted else (0, 0, 0, 0)
+    ones = f"tf.ones((1, {height + top + bottom}, {width + left + right}, 1))"
+    rest = (pads[0] - top, pads[1] - left, pads[2] - bottom, pads[3] - right)
+    counted = f'        counted = tf.nn.avg_pool2d(padded({ones}, {_pads(rest)}), {_window(operator)}, "VALID")'
+    return [counted], f"{mean} / counted"
+
+
+def _pads(pads: tuple[int, int, int, int]) -> str:
+    """Top, left, bottom, right as ((top, bottom), (left, right))."""
+    top, left, bottom, right = pads
+    return str(((top, bottom), (left, right)))
+
+
+def _window(operator: MaxPool | AvgPool) -> str:
+    return f"{same_or_pair(operator.kernel)}, {same_or_pair(operator.stride)}"

@@ -1,0 +1,224 @@
+"""Emits a network as a torch `nn.Module`, with torch's own operators."""
+
+from typing import assert_never
+
+from impls.emission import Step, batched, class_name, comment, header, number, pads_with_overflow, same_or_pair, steps, wrapped
+from spec.network import Network
+from spec.operators import (
+    Add,
+    AvgPool,
+    BatchNorm,
+    Concat,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAvgPool,
+    Lrn,
+    MaxPool,
+    Relu,
+    Softmax,
+    Tanh,
+)
+from spec.shapes import Layer, window
+
+NOTES = """\
+Images are (N, C, H, W). Parameters have canonical names and layouts, which are torch's own: kernels
+(O, I/groups, H, W), dense weights (out, in), features flattened channel first."""
+
+#: Canonical name of a batch normalisation's tensors → torch's name.
+BATCH_NORM_NAMES = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
+
+
+def emit(network: Network, origin: str) -> str:
+    """The source text of `network`; `origin` says which spec it comes from."""
+    name = class_name(network)
+    modules = [wrapped(f"        self.{layer.name} = {text}") for layer in network.layers if (text := _module(layer))]
+    body = [line for step in steps(network) for line in _forward(step)]
+    parts = [
+        header(network, "torch", origin, NOTES),
+        _imports(body),
+        'LAYOUT = "NCHW"\n',
+        TAP,
+        f"class {name}(nn.Module):",
+        f'    """{batched(network.input.shape)} → {batched(network.layers[-1].output_shape)}."""\n',
+        "    def __init__(self) -> None:",
+        "        super().__init__()",
+        *modules,
+        "",
+        "    def forward(self, x: Tensor, tap: Tap = no_tap) -> Tensor:",
+        '        """Evaluate the network; `tap` sees every operator\'s output, and what it returns is read next."""',
+        *body,
+        "\n",
+        *_load(network, name),
+    ]
+    return "\n".join(parts)
+
+
+TAP = '''\
+Tap = Callable[[str, Tensor], Tensor]
+
+
+def no_tap(_name: str, value: Tensor) -> Tensor:
+    """Leave every value as it is."""
+    return value
+
+'''
+
+
+def _imports(body: list[str]) -> str:
+    functional = any("F." in line for line in body)
+    lines = ["from collections.abc import Callable", "", "import torch", "from torch import Tensor, nn"]
+    if functional:
+        lines.append("from torch.nn import functional as F")
+    return "\n".join(lines) + "\n"
+
+
+def _load(network: Network, name: str) -> list[str]:
+    renamed = {
+        canonical: f"{layer.name}.{BATCH_NORM_NAMES[canonical.removeprefix(f'{layer.name}.')]}"
+        for layer in network.layers
+        if isinstance(layer.operator, BatchNorm)
+        for canonical in layer.tensor_shapes
+    }
+    lines = [
+        f"def load(tensors: dict[str, Tensor]) -> {name}:",
+        '    """A model in evaluation mode that holds `tensors` (canonical names and layouts) without a copy."""',
+        '    with torch.device("meta"):',
+        f"        model = {name}()",
+    ]
+    if renamed:
+        lines += ["    names = {", *(f'        "{old}": "{new}",' for old, new in renamed.items()), "    }"]
+        lines.append("    tensors = {names.get(name, name): value for name, value in tensors.items()}")
+        lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
+    else:
+        lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
+    return [*lines, "    return model.eval()", ""]
+
+
+def _module(layer: Layer) -> str | None:
+    """The module that holds a layer's parameters and constants, or nothing for a plain function."""
+    operator = layer.operator
+    match operator:
+        case Conv():
+            arguments = [str(layer.input_shape[0]), str(operator.out_channels), f"kernel_size={same_or_pair(operator.kernel)}"]
+            if operator.stride != (1, 1):
+                arguments.append(f"stride={same_or_pair(operator.stride)}")
+            if _even(operator.pads) and any(operator.pads):
+                arguments.append(f"padding={same_or_pair(operator.pads[:2])}")
+            if operator.groups > 1:
+                arguments.append(f"groups={operator.groups}")
+            if not operator.bias:
+                arguments.append("bias=False")
+            return f"nn.Conv2d({', '.join(arguments)}){_remark(layer)}"
+        case Dense():
+            bias = "" if operator.bias else ", bias=False"
+            return f"nn.Linear({operator.in_features}, {operator.out_features}{bias}){_remark(layer)}"
+        case Lrn():
+            return (
+                f"nn.LocalResponseNorm({operator.n}, alpha={number(operator.alpha_mean)}, beta={number(operator.beta)}, "
+                f"k={number(operator.k)})  # torch divides alpha by {operator.n}{_remark(layer, '; ')}"
+            )
+        case MaxPool() if _plain(operator):
+            arguments = _pool_arguments(operator)
+            return f"nn.MaxPool2d({', '.join(arguments)}){_remark(layer)}"
+        case AvgPool() if _plain(operator):
+            arguments = _pool_arguments(operator)
+            if any(operator.pads):
+                arguments.append(f"count_include_pad={operator.padding_counted}")
+            return f"nn.AvgPool2d({', '.join(arguments)}){_remark(layer)}"
+        case BatchNorm():
+            return f"nn.BatchNorm2d({layer.input_shape[0]}, eps={number(operator.epsilon)}){_remark(layer)}"
+        case Dropout(convention="inverted"):
+            return f"nn.Dropout({number(operator.drop_probability)}){_remark(layer)}"
+        case MaxPool() | AvgPool() | Relu() | Tanh() | GlobalAvgPool() | Flatten() | Dropout() | Softmax() | Add() | Concat():
+            return None
+        case _:
+            assert_never(operator)
+
+
+def _forward(step: Step) -> list[str]:
+    """The lines of the forward pass that compute one operator."""
+    layer, x = step.layer, step.read
+    operator, module = layer.operator, f"self.{layer.name}"
+    before: list[str] = []
+    match operator:
+        case Conv() if not _even(operator.pads):
+            value = f"{module}(F.pad({x}, {_torch_pads(operator.pads)}))"
+        case Conv() | Dense() | BatchNorm():
+            value = f"{module}({x})"
+        case MaxPool() | AvgPool() if _plain(operator):
+            value = f"{module}({x})"
+        case MaxPool():
+            pads = _torch_pads(pads_with_overflow(layer, operator))
+            value = f"F.max_pool2d(F.pad({x}, {pads}, value=-torch.inf), {_window(operator)})"
+        case AvgPool():
+            _, height, width = layer.input_shape
+            one = 1.0 if operator.padding_counted else 0.0
+            down, across = window(operator, height, width).overflow
+            before = [
+                f"        ones = F.pad({x}.new_ones(1, 1, {height}, {width}), {_torch_pads(operator.pads)}, value={one})",
+                f"        counted = F.avg_pool2d(F.pad(ones, (0, {across}, 0, {down})), {_window(operator)})",
+            ]
+            pads = _torch_pads(pads_with_overflow(layer, operator))
+            value = f"F.avg_pool2d(F.pad({x}, {pads}), {_window(operator)}) / counted"
+        case Lrn() if operator.towers > 1:
+            value = f"torch.cat([{module}(tower) for tower in {x}.chunk({operator.towers}, dim=1)], dim=1)"
+        case Lrn():
+            value = f"{module}({x})"
+        case Relu():
+            value = f"F.relu({x})"
+        case Tanh():
+            value = f"torch.tanh({x})"
+        case GlobalAvgPool():
+            value = f"F.adaptive_avg_pool2d({x}, 1)"
+        case Flatten():
+            value = f"torch.flatten({x}, 1)"
+        case Dropout(convention="test_time"):
+            value = f"{x} * {number(operator.evaluation_scale)}"
+        case Dropout():
+            value = f"{module}({x})"
+        case Softmax():
+            value = f"F.softmax({x}, dim=1)"
+        case Add():
+            value = " + ".join(step.reads)
+        case Concat():
+            value = f"torch.cat([{', '.join(step.reads)}], dim=1)"
+        case _:
+            assert_never(operator)
+    line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer)}'
+    return [*map(wrapped, before), wrapped(line)]
+
+
+def _even(pads: tuple[int, int, int, int]) -> bool:
+    """Whether top equals bottom and left equals right: all that torch's own padding can say."""
+    return pads[:2] == pads[2:]
+
+
+def _torch_pads(pads: tuple[int, int, int, int]) -> str:
+    """Top, left, bottom, right as torch's `F.pad` wants it: left, right, top, bottom."""
+    top, left, bottom, right = pads
+    return str((left, right, top, bottom))
+
+
+def _plain(operator: MaxPool | AvgPool) -> bool:
+    """Whether torch's pooling can say it itself: it pads evenly, and at most half the kernel."""
+    half = all(2 * pad <= size for pad, size in zip(operator.pads[:2], operator.kernel, strict=True))
+    return _even(operator.pads) and half
+
+
+def _window(operator: MaxPool | AvgPool) -> str:
+    return f"{same_or_pair(operator.kernel)}, {same_or_pair(operator.stride)}"
+
+
+def _pool_arguments(operator: MaxPool | AvgPool) -> list[str]:
+    arguments = [same_or_pair(operator.kernel), f"stride={same_or_pair(operator.stride)}"]
+    if any(operator.pads):
+        arguments.append(f"padding={same_or_pair(operator.pads[:2])}")
+    if operator.rounding == "ceil":
+        arguments.append("ceil_mode=True")
+    return arguments
+
+
+def _remark(layer: Layer, lead: str = "  # ") -> str:
+    return f"{lead}{layer.operator.source}" if layer.operator.source else ""

@@ -1,0 +1,98 @@
+"""Writes generated sources, or compares: `python -m impls.generate [NETWORK …] [--check]`."""
+
+import difflib
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from impls import emit_jax, emit_onnx, emit_tensorflow, emit_torch
+from impls.frameworks import FRAMEWORKS, FrameworkName
+from spec.arguments import Arguments
+from spec.exits import Exit, InputError, NotRunError, end
+from spec.load import NETWORKS, find, load
+from spec.network import Network
+
+#: Sources that are committed, to be read; all others are made when they are needed.
+COMMITTED = Path(__file__).parent / "generated"
+COMMITTED_NETWORKS = ("alexnet",)
+BUILD = Path(__file__).parents[1] / "build" / "generated"
+
+EMITTERS: dict[FrameworkName, Callable[[Network, str], str]] = {
+    "torch": emit_torch.emit,
+    "jax": emit_jax.emit,
+    "tensorflow": emit_tensorflow.emit,
+    "onnx": emit_onnx.emit,
+}
+
+
+def source_text(network: Network, framework: FrameworkName) -> str:
+    """The generated source of `network` for `framework`."""
+    shipped = NETWORKS / f"{network.name}.yaml"
+    origin = f"spec/networks/{shipped.name}" if shipped.exists() else f"the spec of {network.name}"
+    return EMITTERS[framework](network, origin)
+
+
+def write_source(network: Network, framework: FrameworkName, folder: Path = BUILD) -> Path:
+    """Write one source under `folder`, in a folder of its spec's hash, and return its path; raises NotRunError."""
+    path = folder / network.sha256[:16] / f"{network.name}_{framework}.py"
+    text = source_text(network, framework)
+    try:
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(f".{path.name}.{os.getpid()}")
+            part.write_text(text, encoding="utf-8")
+            part.replace(path)
+    except OSError as error:
+        raise NotRunError(f"{path}: expected to write a generated source, found: {error.strerror}") from None
+    return path
+
+
+def main(arguments: list[str]) -> Exit:
+    parser = Arguments(prog="python -m impls.generate", description=__doc__)
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="names or paths of specs; default: those committed")
+    parser.add_argument("--check", action="store_true", help="write nothing; show the difference and fail where there is one")
+    options = parser.parse_args(arguments)
+    if options.check and options.networks:
+        raise InputError("--check compares the committed sources: expected no NETWORK beside it; leave it out")
+    networks = [load(name) for name in options.networks or COMMITTED_NETWORKS]
+    if options.check:
+        return _check(networks)
+    for name, network in zip(options.networks or COMMITTED_NETWORKS, networks, strict=True):
+        for framework in FRAMEWORKS:
+            if find(name) == NETWORKS / f"{network.name}.yaml" and network.name in COMMITTED_NETWORKS:
+                path = COMMITTED / f"{network.name}_{framework}.py"
+                path.write_text(source_text(network, framework), encoding="utf-8")
+            else:
+                path = write_source(network, framework)
+            print(os.path.relpath(path))
+    return Exit.PASSED
+
+
+def _check(networks: list[Network]) -> Exit:
+    expected = {
+        f"{network.name}_{framework}.py": source_text(network, framework) for network in networks for framework in FRAMEWORKS
+    }
+    found = {path.name: path for path in sorted(COMMITTED.glob("*")) if path.is_file() and path.name != "__init__.py"}
+    wrong = 0
+    for name, text in expected.items():
+        old = found[name].read_text(encoding="utf-8") if name in found else ""
+        if old != text:
+            wrong += 1
+            sys.stdout.writelines(
+                difflib.unified_diff(
+                    old.splitlines(keepends=True), text.splitlines(keepends=True), f"committed/{name}", f"generated/{name}"
+                )
+            )
+    for name in sorted(found.keys() - expected.keys()):
+        wrong += 1
+        print(f"orphan: impls/generated/{name} comes from no committed network; remove it")
+    if wrong:
+        print(f"error: {wrong} of the generated sources drifted; run: python -m impls.generate", file=sys.stderr)
+        return Exit.DIVERGED
+    print(f"{len(expected)} generated sources are what their specs give")
+    return Exit.PASSED
+
+
+if __name__ == "__main__":
+    end(main)

@@ -1,0 +1,1 @@
+"""Generated sources that are committed to be read. Never edited by hand; see impls/generate.py."""

@@ -1,0 +1,71 @@
+"""Runs generated ONNX models in ONNX Runtime."""
+
+from pathlib import Path
+
+import onnx
+import onnxruntime
+from onnx.helper import make_tensor_value_info
+from onnxruntime import InferenceSession, SessionOptions
+
+from impls.protocol import Load, RefusedError
+from impls.runner import Array, import_source, require_device
+from spec.tensors import read
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+SUBSTITUTE = ".substitute"
+
+
+class OnnxRunner:
+    """The ONNX Runtime runner. A tap is an output of the graph; what replaces it is an input."""
+
+    version = onnxruntime.__version__
+
+    def devices(self) -> list[str]:
+        there = onnxruntime.get_available_providers()
+        return [name for name, provider in PROVIDERS.items() if provider in there]
+
+    def environment(self) -> dict[str, str]:
+        return {"onnx": onnx.__version__, "build": onnxruntime.get_build_info(), "device": onnxruntime.get_device()}
+
+    def load(self, request: Load) -> None:
+        require_device(request.device, self.devices(), "onnx")
+        if request.mode != "compiled":
+            raise RefusedError("unsupported", f"onnx has no mode {request.mode!r}")
+        self.request = request
+        self.module = import_source(request.source)
+        self.tensors = read(Path(request.weights))
+        self.sessions: dict[tuple[tuple[str, ...], bool], InferenceSession] = {}
+
+    def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
+        key = (tuple(taps), substitutes is not None)
+        if key not in self.sessions:
+            self.sessions.clear()  # each holds all weights
+            self.sessions[key] = self._session(taps, substitutes or {})
+        session = self.sessions[key]
+        first = session.get_inputs()[0].name
+        feed = {first: x} | {f"{name}{SUBSTITUTE}": value for name, value in (substitutes or {}).items()}
+        wanted = {entry.name for entry in session.get_inputs()}
+        values = session.run(taps, {name: value for name, value in feed.items() if name in wanted})
+        used = session.get_providers()[0]
+        device = next((name for name, provider in PROVIDERS.items() if provider == used), used)
+        return dict(zip(taps, values, strict=True)), device
+
+    def _session(self, taps: list[str], substitutes: dict[str, Array]) -> InferenceSession:
+        def tap(name: str, value: str) -> str:
+            return f"{name}{SUBSTITUTE}" if name in substitutes else value
+
+        model: onnx.ModelProto = self.module.build(self.tensors, tap)
+        del model.graph.output[:]
+        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps)
+        for name, value in substitutes.items():
+            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            model.graph.input.append(make_tensor_value_info(f"{name}{SUBSTITUTE}", kind, value.shape))
+        options = SessionOptions()
+        options.intra_op_num_threads = self.request.threads
+        options.log_severity_level = 3
+        provider = PROVIDERS[self.request.device]
+        settings = {"use_tf32": str(int(self.request.dtype == "tf32"))} if self.request.device == "cuda" else {}
+        return InferenceSession(model.SerializeToString(), options, providers=[(provider, settings)])
+
+
+Runner = OnnxRunner

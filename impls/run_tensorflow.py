@@ -1,0 +1,93 @@
+"""Runs generated TensorFlow sources."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from impls.protocol import Load, RefusedError
+from impls.runner import Array, from_canonical, import_source, require_device, to_canonical
+from spec.tensors import read
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow loads; else every start prints its build
+
+import tensorflow as tf
+
+KINDS = {"cpu": "CPU", "cuda": "GPU"}
+
+
+class TensorflowRunner:
+    """The TensorFlow runner."""
+
+    version = tf.__version__
+
+    def devices(self) -> list[str]:
+        return [name for name, kind in KINDS.items() if tf.config.list_physical_devices(kind)]
+
+    def environment(self) -> dict[str, str]:
+        build = tf.sysconfig.get_build_info()
+        facts = {"cuda": str(build.get("cuda_version", "none")), "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "")}
+        for gpu in tf.config.list_physical_devices("GPU"):
+            facts["device"] = str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
+        return facts
+
+    def load(self, request: Load) -> None:
+        require_device(request.device, self.devices(), "tensorflow")
+        _set_threads(request.threads)
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+        tf.config.experimental.enable_tensor_float_32_execution(request.dtype == "tf32")
+        self.device = f"/{KINDS[request.device]}:0"
+        self.module = import_source(request.source)
+        with tf.device(self.device):
+            self.model = self.module.load(read(Path(request.weights)))
+        self.mode = request.mode
+        self.runs: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+    def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
+        layout = self.module.LAYOUT
+        run = self.runs.setdefault(tuple(taps), self._run(tuple(taps)))
+        with tf.device(self.device):
+            given = {name: tf.constant(from_canonical(value, layout)) for name, value in (substitutes or {}).items()}
+            recorded = run(tf.constant(from_canonical(x, layout)), given)
+        kinds = {tf.DeviceSpec.from_string(value.device).device_type for value in recorded.values()}
+        names = {kind: name for name, kind in KINDS.items()}
+        return (
+            {name: to_canonical(value.numpy(), layout) for name, value in recorded.items()},
+            " and ".join(sorted(names.get(kind, str(kind)) for kind in kinds)),
+        )
+
+    def _run(self, taps: tuple[str, ...]) -> Callable[..., Any]:
+        def traced(x: tf.Tensor, substitutes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            recorded = {}
+
+            def tap(name: str, value: tf.Tensor) -> tf.Tensor:
+                if name in taps:
+                    recorded[name] = value
+                return substitutes.get(name, value)
+
+            self.model.forward(x, tap)
+            return recorded
+
+        match self.mode:
+            case "eager":
+                return traced
+            case "compiled" | "xla":
+                compiled: Callable[..., Any] = tf.function(traced, jit_compile=self.mode == "xla")
+                return compiled
+            case _:
+                raise RefusedError("unsupported", f"tensorflow has no mode {self.mode!r}")
+
+
+def _set_threads(threads: int) -> None:
+    """TensorFlow takes its threads once, before it first computes."""
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise RefusedError("unsupported", f"tensorflow computes already and keeps its threads: {error}") from None
+
+
+Runner = TensorflowRunner

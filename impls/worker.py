@@ -1,0 +1,123 @@
+"""A worker: one process that hosts one runner and answers JSON lines (impls/README.md).
+
+`python -m impls.worker FRAMEWORK`, in an environment with NumPy and that framework.
+"""
+
+import gc
+import importlib
+import json
+import os
+import platform
+import sys
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from impls.protocol import PROTOCOL, Load, RefusedError, Trace
+from impls.runner import Runner
+from spec.tensors import read, write
+
+
+def main(framework: str) -> None:
+    """Answer requests until `stop` or the end of standard input."""
+    answers = _private_stdout()
+    runner: Runner | None = None
+    for line in sys.stdin:
+        request: dict[str, Any] = {}
+        try:
+            request = _request(line)
+            if request["do"] == "stop":
+                break
+            if runner is None:
+                runner = _runner(framework)
+            answer: dict[str, Any] = {"ok": _do(request, framework, runner)}
+        except RefusedError as error:
+            answer = _refusal(error.kind, str(error))
+        except MemoryError as error:
+            answer = _refusal("out_of_memory", str(error))
+        except Exception as error:  # whatever a framework raises is an answer, and the next case may still run
+            kind = "out_of_memory" if _is_out_of_memory(error) else "failed"
+            answer = _refusal(kind, f"{type(error).__name__}: {error}")
+        print(json.dumps({"id": request.get("id"), **answer}), file=answers, flush=True)
+
+
+def _private_stdout() -> TextIO:
+    """Keep the real standard output for answers; whatever else prints there goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    return answers
+
+
+def _request(line: str) -> dict[str, Any]:
+    try:
+        request = json.loads(line)
+    except ValueError as error:
+        raise RefusedError("bad_request", f"expected a JSON object a line: {error}") from None
+    if not isinstance(request, dict) or "do" not in request:
+        raise RefusedError("bad_request", "expected a JSON object with the key 'do'")
+    return request
+
+
+def _runner(framework: str) -> Runner:
+    try:
+        module = importlib.import_module(f"impls.run_{framework}")
+    except ImportError as error:
+        raise RefusedError("missing_framework", f"{framework} cannot be imported by {sys.executable}: {error}") from None
+    runner: Runner = module.Runner()
+    return runner
+
+
+def _do(request: dict[str, Any], framework: str, runner: Runner) -> dict[str, Any]:
+    match request["do"]:
+        case "hello":
+            return _hello(request, framework, runner)
+        case "load":
+            runner.load(Load(**_arguments(request, Load)))
+            gc.collect()
+            return {}
+        case "trace":
+            return _trace(Trace(**_arguments(request, Trace)), runner)
+        case unknown:
+            raise RefusedError("bad_request", f"expected hello, load, trace or stop, found {unknown!r}")
+
+
+def _arguments(request: dict[str, Any], kind: type[Load] | type[Trace]) -> dict[str, Any]:
+    missing = [field.name for field in fields(kind) if field.name not in request]
+    if missing:
+        raise RefusedError("bad_request", f"{request['do']}: expected the keys {', '.join(missing)}, found none")
+    return {field.name: request[field.name] for field in fields(kind)}
+
+
+def _hello(request: dict[str, Any], framework: str, runner: Runner) -> dict[str, Any]:
+    if request.get("protocol") != PROTOCOL:
+        raise RefusedError("wrong_protocol", f"expected protocol {PROTOCOL}, found {request.get('protocol')!r}")
+    return {
+        "protocol": PROTOCOL,
+        "framework": framework,
+        "version": runner.version,
+        "substitutes": True,
+        "devices": runner.devices(),
+        "environment": {"python": platform.python_version(), "numpy": np.__version__, **runner.environment()},
+    }
+
+
+def _trace(request: Trace, runner: Runner) -> dict[str, Any]:
+    substitutes = read(Path(request.substitutes)) if request.substitutes else None
+    recorded, device = runner.trace(read(Path(request.input))["input"], substitutes, request.taps)
+    write(Path(request.output), recorded)
+    return {"device": device}
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    text = f"{type(error).__name__} {error}".lower()
+    return any(sign in text for sign in ("outofmemory", "out of memory", "resource_exhausted", "not enough memory", "bad_alloc"))
+
+
+def _refusal(kind: str, message: str) -> dict[str, Any]:
+    return {"error": {"kind": kind, "message": " ".join(message.split())[:2000]}}
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
