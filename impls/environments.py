@@ -190,7 +190,7 @@ def main(arguments: list[str]) -> Exit:
             raise InputError(f"{framework!r:.200}: expected a framework, one of {', '.join(FRAMEWORKS)}")
 
     def progress(message: str) -> None:
-        print(message, file=sys.stderr, flush=True)
+        sys.stderr.write(f"{message}\n")  # one write, so that lines of several threads stay whole
 
     with ThreadPoolExecutor(len(frameworks)) as pool:
         pythons = list(pool.map(lambda framework: interpreter(framework, progress), frameworks))
