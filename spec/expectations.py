@@ -1,5 +1,8 @@
 """What a spec says of its graph, held against what follows from the graph."""
 
+from math import prod
+
+from spec.base import MAX_EXTENT
 from spec.document import Document
 from spec.hints import did_you_mean
 from spec.network import Network
@@ -15,6 +18,9 @@ def check(network: Network, document: Document) -> None:
 
 def _check_shapes(network: Network, document: Document) -> None:
     """Compare shapes layer by layer, so that the first wrong one is named and not the one that breaks on it."""
+    if prod(network.input.shape) > MAX_EXTENT:
+        found = f"{list(network.input.shape)} = {prod(network.input.shape)}"
+        raise document.wrong(("input", "shape"), f"input.shape: expected at most {MAX_EXTENT} elements, found {found}")
     index = {operator.name: position for position, operator in enumerate(network.graph)}
     try:
         for layer in network.placed():

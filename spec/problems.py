@@ -14,6 +14,23 @@ from spec.yaml_tree import Path
 #: The keys whose values say which of several models stands there; pydantic adds that value to its locations.
 TAG_KEYS = ("op", "kind")
 
+#: Pydantic's words and those of a spec, in the order in which they are replaced.
+_WORDS = {
+    "Input should be ": "",
+    "String should have ": "",
+    "a valid ": "a ",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+    "a boolean": "true or false",
+    "dictionary": "mapping",
+    " or object to extract fields from": "",
+    "object": "mapping",
+    "integer": "whole number",
+    "a string": "text",
+    "tuple": "list",
+}
+
 
 def first_problem(document: Document, error: ValidationError) -> InputError:
     """The first problem in the order of the file, and how many follow; a wrong key comes before a missing one."""
@@ -37,7 +54,7 @@ def _worded(document: Document, problem: ErrorDetails) -> tuple[Path, str]:
     context = problem.get("ctx", {})
     tag_key = str(context.get("discriminator", "")).strip("'")
     match problem["type"]:
-        case "missing":
+        case "missing" if isinstance(value, dict):
             return path, f"missing key {key!r}; state it"
         case "extra_forbidden":
             known = _known_keys(loc[:-1])
@@ -50,9 +67,8 @@ def _worded(document: Document, problem: ErrorDetails) -> tuple[Path, str]:
             return path, f"missing key {tag_key!r}; state it"
         case "value_error":
             return path, str(context["error"])
-    label = ".".join(map(str, path[2:] if path[:1] == ("graph",) else path))
-    found = repr(value)[:80] if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-    return path, f"{label}: expected {_expected(problem['msg'])}, found {found}"
+    label = ".".join(map(str, path[2:] if len(path) > 1 and path[0] == "graph" else path))
+    return path, f"{label}{': ' if label else ''}expected {_expected(problem)}, found {_found(value)}"
 
 
 def _in_file(document: Document, loc: tuple[str | int, ...]) -> tuple[Path, Any]:
@@ -81,11 +97,30 @@ def _layer_at(document: Document, path: Path) -> str:
     return f"layer {name!r:.70}: " if isinstance(name, str) else f"layer {path[1]}: "
 
 
-def _expected(message: str) -> str:
-    """Pydantic's message as what was expected: without its leading `Input should be`."""
-    for lead in ("Input should be ", "Value should ", "String should "):
-        message = message.removeprefix(lead)
-    return message.removeprefix("a valid ").replace("integer", "a whole number") or "another value"
+def _expected(problem: ErrorDetails) -> str:
+    """What pydantic expected, in the words of a spec."""
+    context = problem.get("ctx", {})
+    match problem["type"]:
+        case "missing":
+            return "more items"
+        case "too_short":
+            return f"at least {context['min_length']} items"
+        case "too_long":
+            return f"at most {context['max_length']} items"
+    words = problem["msg"]
+    for theirs, ours in _WORDS.items():
+        words = words.replace(theirs, ours)
+    return words
+
+
+def _found(value: Any) -> str:
+    match value:
+        case dict():
+            return "a mapping"
+        case list():
+            return f"a list of {len(value)}"
+        case _:
+            return repr(value)[:80]
 
 
 def _known_keys(loc: tuple[str | int, ...]) -> list[str]:
