@@ -175,9 +175,11 @@ def _cause(output: str) -> str:
     errors = [line for line in lines if line.startswith("ERROR:")]
     if errors:
         cause = errors[-1].removeprefix("ERROR:")
+        if "WARNING: Retrying" in output:  # pip's error then speaks of the package, not of the network
+            cause += " (the package index did not answer)"
     else:
         first = next((i for i, line in enumerate(lines) if line.lstrip().startswith(("error:", "×", "╰─▶"))), -1)
-        cause = " ".join(lines[first:]) if lines else ""
+        cause = " ".join(lines[first:]).removeprefix("error:") if lines else ""
     text = one_line(cause.replace("╰─▶", "").replace("×", ""))
     return text if len(text) <= _CAUSE_LENGTH else f"{text[:_CAUSE_LENGTH]}…"
 

@@ -198,9 +198,13 @@ def test_uv_is_told_what_pip_is_told() -> None:
             "Using Python 3.11\nerror: Request failed\n  Caused by: no network\n",
             "error: Request failed Caused by: no network",
         ),
+        (
+            "WARNING: Retrying (Retry(total=0)) after refused\nERROR: No matching distribution for a==9\n",
+            "No matching distribution for a==9 (the package index did not answer)",
+        ),
         ("something\nlast words\n", "last words"),
         ("", ""),
-        ("error: " + "x" * 1000, "error: " + "x" * 393 + "…"),
+        ("error: " + "x" * 1000, "x" * 400 + "…"),
     ],
 )
 def test_the_cause_is_what_the_installer_said_last_and_meant(output: str, cause: str) -> None:
