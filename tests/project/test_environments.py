@@ -196,7 +196,7 @@ def test_uv_is_told_what_pip_is_told() -> None:
         ),
         (
             "Using Python 3.11\nerror: Request failed\n  Caused by: no network\n",
-            "error: Request failed Caused by: no network",
+            "Request failed Caused by: no network",
         ),
         (
             "WARNING: Retrying (Retry(total=0)) after refused\nERROR: No matching distribution for a==9\n",
