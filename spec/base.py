@@ -51,7 +51,7 @@ AsTuple = BeforeValidator(_as_tuple)
 
 #: Channels, height, width; or features alone. The batch is never part of a shape in a spec.
 Shape = tuple[int, ...]
-ShapeField = Annotated[tuple[Extent, ...], AsTuple, Field(min_length=1, max_length=3)]
+ShapeField = Annotated[tuple[Extent, ...], Field(min_length=1, max_length=3), AsTuple]
 
 
 #: One line of prose: shown in reports and in comments of generated sources.

@@ -49,7 +49,7 @@ class Network(Part):
     """What the values below are cited from."""
     input: Input
     graph: Annotated[
-        tuple[Annotated[AnyOperator, Field(discriminator="op")], ...], AsTuple, Field(min_length=1, max_length=4096)
+        tuple[Annotated[AnyOperator, Field(discriminator="op")], ...], Field(min_length=1, max_length=4096), AsTuple
     ]
     """The operators, each after those that it reads. The last one's output is the network's."""
     expect: Expect

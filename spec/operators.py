@@ -13,7 +13,7 @@ class Operator(Part):
 
     name: Identifier
     """Names the operator, its output (the tap) and its parameters (`conv1.weight`)."""
-    inputs: Annotated[tuple[Identifier, ...], AsTuple, Field(min_length=1, max_length=64)] | None = None
+    inputs: Annotated[tuple[Identifier, ...], Field(min_length=1, max_length=64), AsTuple] | None = None
     """The operators (or the network's input) that it reads, in order. Default: the operator before it."""
     source: Line | None = None
     """Where the values come from: a section of the paper, a line of a configuration."""

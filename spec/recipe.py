@@ -136,7 +136,7 @@ class Steps(Part):
     kind: Literal["steps"]
     rate: Positive
     factor: Annotated[float, Field(gt=0, lt=1)]
-    epochs: Annotated[tuple[Extent, ...], AsTuple, Field(min_length=1)]
+    epochs: Annotated[tuple[Extent, ...], Field(min_length=1), AsTuple]
 
 
 class Plateau(Part):

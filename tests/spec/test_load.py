@@ -46,8 +46,8 @@ def test_omitted_inputs_are_the_operator_before() -> None:
 def test_unknown_key_is_named_with_its_neighbours() -> None:
     text = changed(("    kernel: 3\n    stride: 1", "    kernal: 3\n    stride: 1"))
     assert error_of(text) == (
-        f"net.yaml:{line_of(text, 'kernal')}: layer 'conv1': unknown key 'kernal', expected one of name, inputs, source, "
-        "op, out_channels, kernel, stride, pads, groups, bias; did you mean 'kernel'? (and 1 more)"
+        f"net.yaml:{line_of(text, 'kernal')}: layer 'conv1': unknown key 'kernal', expected one of name, inputs, "
+        "source, op, out_channels, kernel, stride, pads, groups, bias; did you mean 'kernel'? (and 1 more)"
     )
 
 
@@ -172,7 +172,8 @@ def test_reserved_name_is_rejected(name: str) -> None:
     text = changed(("name: relu1", f"name: {name}"))
     line = line_of(text, f"name: {name}")
     assert error_of(text) == (
-        f"net.yaml:{line}: layer {name!r}: expected a name that generated sources can use, found the reserved word {name!r}"
+        f"net.yaml:{line}: layer {name!r}: expected a name that generated sources can use, "
+        f"found the reserved word {name!r}"
     )
 
 

@@ -13,9 +13,24 @@ STRIDE = st.integers(1, 6)
 PAD = st.integers(0, 6)
 
 
-def conv(kernel: tuple[int, int], stride: tuple[int, int], pads: tuple[int, int, int, int], **keys: int) -> Conv:
-    values = {"out_channels": 4, "groups": 1, **keys}
-    return Conv(name="conv", op="conv", kernel=kernel, stride=stride, pads=pads, bias=True, inputs=("image",), **values)
+def conv(
+    kernel: tuple[int, int],
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    groups: int = 1,
+    out_channels: int = 4,
+) -> Conv:
+    return Conv(
+        name="conv",
+        op="conv",
+        out_channels=out_channels,
+        kernel=kernel,
+        stride=stride,
+        pads=pads,
+        groups=groups,
+        bias=True,
+        inputs=("image",),
+    )
 
 
 def max_pool(kernel: int, stride: int, pads: tuple[int, int, int, int], rounding: str) -> MaxPool:

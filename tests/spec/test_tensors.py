@@ -83,7 +83,7 @@ def test_uint16_stands_for_bfloat16(tmp_path: Path) -> None:
 
 
 def test_other_dtypes_are_rejected(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="a: expected a dtype of float64, .* found complex64"):
+    with pytest.raises(ValueError, match=r"a: expected a dtype of float64, .* found complex64"):
         tensors.write(tmp_path / "a.safetensors", {"a": np.zeros(1, np.complex64)})
     assert not list(tmp_path.iterdir())
 
