@@ -44,7 +44,7 @@ def _show(name_or_path: str) -> Exit:
     network = load(name_or_path)
     terminal = Terminal()
     terminal.print(show.heading(network))
-    terminal.print(show.layer_table(network))
+    terminal.print(show.layer_table(network, terminal.width))
     terminal.print(show.totals(network))
     return Exit.PASSED
 

@@ -54,11 +54,11 @@ Shape = tuple[int, ...]
 ShapeField = Annotated[tuple[Extent, ...], Field(min_length=1, max_length=3), AsTuple]
 
 
-#: One line of prose: shown in reports and in comments of generated sources.
 def _one_line(text: str) -> str:
     if not text.isprintable():
         raise ValueError(f"expected one line of printable text, found {text[:80]!r}")
     return text
 
 
+#: One line of prose: shown in reports and in comments of generated sources.
 Line = Annotated[str, Field(min_length=1, max_length=300), AfterValidator(_one_line)]

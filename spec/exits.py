@@ -1,5 +1,6 @@
 """How every command ends: one documented exit code, and one line on stderr where something is wrong."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -33,6 +34,10 @@ def one_line(text: object) -> str:
 
 def end(main: Callable[[list[str]], Exit]) -> NoReturn:
     """Run `main` on the command line and exit with its code; user errors become one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A terminal that lacks "×" or "§" is no reason to fail.
+            stream.reconfigure(errors="replace")
     try:
         code = main(sys.argv[1:])
     except InputError as error:

@@ -13,6 +13,9 @@ from spec.shapes import Layer
 #: What every operator has; a table gives these columns of their own.
 _COMMON = frozenset(("op", *Operator.model_fields))
 
+FULL_WIDTH = 104
+"""From how many columns on a table of layers is legible with all that it can show."""
+
 
 def heading(network: Network) -> Text:
     """Title, source and input, on three lines."""
@@ -24,17 +27,19 @@ def heading(network: Network) -> Text:
     )
 
 
-def layer_table(network: Network) -> Table:
-    """One row a layer; the totals stand below."""
+def layer_table(network: Network, width: int) -> Table:
+    """One row a layer, with the totals below; fewer than `FULL_WIDTH` columns have no room for bytes and sources."""
     table = Table(show_footer=True, header_style="bold", footer_style="bold")
     output_bytes = sum(_output_bytes(layer) for layer in network.layers)
     table.add_column("layer", "total", no_wrap=True)
-    table.add_column("operator", f"{len(network.layers)} operators, {network.neurons:,} neurons")
+    table.add_column("operator", f"{len(network.layers)} operators, {network.neurons:,} neurons", overflow="fold")
     table.add_column("output", no_wrap=True)
     table.add_column("parameters", f"{network.parameters:,}", justify="right", no_wrap=True)
     table.add_column("MACs", f"{network.macs:,}", justify="right", no_wrap=True)
-    table.add_column("output bytes", f"{output_bytes:,}", justify="right", no_wrap=True)
-    table.add_column("source")
+    full = width >= FULL_WIDTH
+    if full:
+        table.add_column("output bytes", f"{output_bytes:,}", justify="right", no_wrap=True)
+        table.add_column("source", overflow="fold")
     linear = network.is_linear()
     for layer in network.layers:
         table.add_row(
@@ -43,8 +48,7 @@ def layer_table(network: Network) -> Table:
             shape_text(layer.output_shape),
             _count(layer.parameters),
             _count(layer.macs),
-            f"{_output_bytes(layer):,}",
-            Text(layer.operator.source or ""),
+            *((f"{_output_bytes(layer):,}", Text(layer.operator.source or "")) if full else ()),
         )
     return table
 

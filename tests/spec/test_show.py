@@ -1,12 +1,16 @@
 """The commands of `python -m spec`, as a user and a shell see them."""
 
+import io
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from spec.load import shipped
+from spec.load import load, shipped
+from spec.show import layer_table
 from tests.spec.networks import BRANCHES, SMALL, changed
 
 
@@ -62,6 +66,24 @@ def test_show_names_inputs_where_the_graph_has_branches(tmp_path: Path) -> None:
 
 def test_lines_are_not_folded_in_a_pipe() -> None:
     assert len({len(line) for line in run("show", "alexnet").stdout.splitlines() if line.startswith("│")}) == 1
+
+
+def test_narrow_terminal_keeps_the_operators_parameters_whole() -> None:
+    console = Console(width=80, file=io.StringIO(), force_terminal=False)
+    console.print(layer_table(load("alexnet"), console.width))
+    assert isinstance(console.file, io.StringIO)
+    output = console.file.getvalue()
+    assert max(map(len, output.splitlines())) <= 80
+    for word in ("out_channels=96", "alpha_convention=sum", "105,415,200", "724,406,816"):
+        assert word in output
+
+
+def test_terminal_without_the_signs_still_gets_its_table() -> None:
+    command = [sys.executable, "-m", "spec", "show", "alexnet"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=ascii_only)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "96?55?55" in done.stdout
 
 
 def test_names_of_a_spec_are_not_markup(tmp_path: Path) -> None:
