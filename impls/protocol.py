@@ -40,7 +40,7 @@ class Trace:
     """Ask a worker to run the loaded network once."""
 
     input: str
-    """Path of a safetensors file with one tensor, `input`: (N, C, H, W)."""
+    """Path of a safetensors file with one tensor (N, C, H, W)."""
     substitutes: str | None
     """Path of a safetensors file with a tensor a tap, to be what the operators after that tap read; or none."""
     taps: list[str]

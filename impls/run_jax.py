@@ -13,6 +13,7 @@ from spec.tensors import read
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX looks; else it takes most of a GPU
 
 import jax
+import jaxlib
 import numpy as np
 
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu"}
@@ -27,16 +28,15 @@ class JaxRunner:
         return [device for device in PLATFORMS if _device(device) is not None]
 
     def environment(self) -> dict[str, str]:
-        facts = {"jaxlib": jax.lib.__version__, "xla_flags": os.environ.get("XLA_FLAGS", "")}
+        facts = {"jaxlib": jaxlib.__version__, "xla_flags": os.environ.get("XLA_FLAGS", "")}
         device = _device("cuda")
         return facts | ({"device": device.device_kind} if device is not None else {})
 
     def load(self, request: Load) -> None:
         require_device(request.device, self.devices(), "jax")
         self.device = _device(request.device)
-        jax.config.update(
-            "jax_default_matmul_precision", "tensorfloat32" if request.dtype == "tf32" else "float32"
-        )
+        precision = "tensorfloat32" if request.dtype == "tf32" else "float32"
+        jax.config.update("jax_default_matmul_precision", precision)  # type: ignore[no-untyped-call]
         self.module = import_source(request.source)
         with jax.default_device(self.device):
             tensors = {name: jax.device_put(value, self.device) for name, value in read(Path(request.weights)).items()}

@@ -1,5 +1,6 @@
 """Runs generated torch sources."""
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,20 @@ from impls.runner import Array, import_source, require_device
 from spec.tensors import read
 
 
+# Weights and inputs are mapped from files, read-only, and shared by all workers; no runner writes to them.
+warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+
+
 class TorchRunner:
     """The torch runner."""
 
-    version = torch.__version__
+    version = str(torch.__version__)
 
     def devices(self) -> list[str]:
         return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
 
     def environment(self) -> dict[str, str]:
-        facts = {"build": " ".join(torch.__config__.show().split()), "threads": str(torch.get_num_threads())}
+        facts = {"build": " ".join(torch.__config__.show().split())}
         if torch.cuda.is_available():
             facts["cuda"] = str(torch.version.cuda)
             facts["cudnn"] = str(torch.backends.cudnn.version())

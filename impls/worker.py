@@ -8,6 +8,7 @@ import importlib
 import json
 import os
 import platform
+import resource
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -105,9 +106,10 @@ def _hello(request: dict[str, Any], framework: str, runner: Runner) -> dict[str,
 
 def _trace(request: Trace, runner: Runner) -> dict[str, Any]:
     substitutes = read(Path(request.substitutes)) if request.substitutes else None
-    recorded, device = runner.trace(read(Path(request.input))["input"], substitutes, request.taps)
+    (x,) = read(Path(request.input)).values()
+    recorded, device = runner.trace(x, substitutes, request.taps)
     write(Path(request.output), recorded)
-    return {"device": device}
+    return {"device": device, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
 
 
 def _is_out_of_memory(error: Exception) -> bool:

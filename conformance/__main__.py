@@ -1,0 +1,221 @@
+"""`python -m conformance`: generate a network's implementations, run them, and compare them with the oracle."""
+
+import os
+import shlex
+import sys
+from argparse import ArgumentTypeError, Namespace
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import get_args
+
+import psutil
+
+from conformance.report import Report
+from conformance.results import Case
+from conformance.suite import Entrant, Files, Settings, run
+from conformance.terminal import progress, show
+from impls.client import framework_command
+from impls.environments import interpreter
+from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Variant
+from impls.generate import write_source
+from spec.arguments import Arguments
+from spec.exits import Exit, InputError, end
+from spec.identifiers import checked_identifier
+from spec.inputs import InputKind
+from spec.load import load
+from spec.network import Network
+from spec.store import Store
+from spec.tensors import read
+from spec.weights import WeightSet
+
+#: The oracle keeps a case about so many times over, in float64 and float32.
+ORACLE_COPIES = 10
+GIB = 2**30
+
+
+def main(arguments: list[str]) -> Exit:
+    """Run the command line; raises InputError and NotRunError."""
+    options = _parser().parse_args(arguments)
+    network = load(options.spec)
+    _check_memory(network, options.batch)
+    report_folder = Path(options.report)
+    with progress() as tell:
+        entrants = _entrants(network, options, tell)
+        cases = _cases(network, options, tell)
+        settings = Settings(threads=options.threads, timeout_s=options.timeout, progress=tell)
+        columns = run(network, entrants, cases, settings)
+    report = Report(network, columns, options.threads)
+    show(report.fields(), network, report.write(report_folder))
+    return report.exit
+
+
+def _parser() -> Arguments:
+    parser = Arguments(prog="python -m conformance", description=__doc__)
+    add = parser.add_argument
+    add("--spec", default="alexnet", metavar="NETWORK", help="name of a shipped network, or path of a spec")
+    add("--frameworks", type=_words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
+    add("--device", choices=DEVICES, default="cpu")
+    add("--dtype", choices=DTYPES, default="float32", help="tf32: float32 tensors, products rounded to TF32 (cuda)")
+    add("--mode", type=_named(str), action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla")
+    add("--lowering", choices=LOWERINGS, default="native")
+    add("--weights", metavar="SETS", help="paper, scaled, or a safetensors file; default: paper (if the spec has it), scaled")
+    add("--inputs", type=_words(get_args(InputKind)), default=["photographs"], metavar="KINDS", help="photographs, noise")
+    add("--batch", type=_count, default=2, metavar="N")
+    add("--seed", type=_seed, default=0, metavar="N", help="of weights and inputs")
+    add("--seeds", type=_count, default=1, metavar="N", help="how many seeds, counted up from --seed")
+    add("--python", type=_named(str), action="append", default=[], metavar="FRAMEWORK=PATH", help="an interpreter that exists")
+    add("--runner", type=_named(str), action="append", default=[], metavar="NAME=COMMAND", help="a worker of your own")
+    add("--locked", action="store_true", help="make and use the environments of requirements/*.txt")
+    add("--report", default="reports", metavar="DIR")
+    add("--threads", type=_count, default=os.cpu_count() or 1, metavar="N", help="threads of each worker")
+    add("--timeout", type=_count, default=300, metavar="SECONDS", help="how long a worker may take over one answer")
+    return parser
+
+
+def _words(known: Sequence[str]) -> Callable[[str], list[str]]:
+    def words(text: str) -> list[str]:
+        found = text.split(",")
+        for word in found:
+            if word not in known:
+                raise ArgumentTypeError(f"expected names of {', '.join(known)}, found {word!r:.80}")
+        return list(dict.fromkeys(found))
+
+    return words
+
+
+def _named(kind: Callable[[str], str]) -> Callable[[str], tuple[str, str]]:
+    def named(text: str) -> tuple[str, str]:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            raise ArgumentTypeError(f"expected NAME=VALUE, found {text!r:.80}")
+        return name, kind(value)
+
+    return named
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**6:
+        raise ArgumentTypeError(f"expected a whole number from 1 to 1000000, found {text!r:.80}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
+        raise ArgumentTypeError(f"expected a whole number from 0 to 2⁶³ − 1, found {text!r:.80}")
+    return int(text)
+
+
+def _check_memory(network: Network, batch: int) -> None:
+    needed, there = network.bytes_needed(batch) * ORACLE_COPIES, psutil.virtual_memory().total
+    if needed > there:
+        raise InputError(
+            f"--batch {batch}: {network.name} needs about {needed / GIB:,.0f} GiB, expected at most the "
+            f"{there / GIB:,.0f} GiB of this machine; take a smaller batch or network"
+        )
+
+
+def _entrants(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Entrant]:
+    pythons = _by_framework("--python", options.python)
+    modes = _by_framework("--mode", options.mode)
+    for framework, mode in modes.items():
+        if mode not in MODES[framework]:
+            raise InputError(f"--mode: expected one of {', '.join(MODES[framework])} for {framework}, found {mode!r:.80}")
+    for framework, python in pythons.items():
+        if not (os.access(python, os.X_OK) and Path(python).is_file()):
+            raise InputError(f"--python {framework}: expected an interpreter, found none at {python!r:.200}")
+    if options.dtype == "tf32" and options.device == "cpu":
+        raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
+    frameworks: list[FrameworkName] = options.frameworks
+    if options.locked:
+        with ThreadPoolExecutor(2) as pool:
+            made = pool.map(lambda name: str(interpreter(name, tell)), [f for f in frameworks if f not in pythons])
+            pythons |= dict(zip([f for f in frameworks if f not in pythons], made, strict=True))
+
+    def variant(name: str, mode: str) -> Variant:
+        return Variant(name, options.device, options.dtype, mode, options.lowering)
+
+    entrants = [
+        Entrant(
+            variant(framework, modes.get(framework, MODES[framework][0])),
+            tuple(framework_command(framework, pythons.get(framework, sys.executable))),
+            write_source(network, framework),
+        )
+        for framework in frameworks
+    ]
+    for name, command in options.runner:
+        try:
+            checked_identifier(name)
+            words = tuple(shlex.split(command))
+        except ValueError as error:
+            raise InputError(f"--runner: {error}") from None
+        if name in FRAMEWORKS or name in [entrant.variant.framework for entrant in entrants]:
+            raise InputError(f"--runner: expected a name that no other runner has, found {name!r}")
+        if not words:
+            raise InputError(f"--runner {name}: expected a command, found none")
+        entrants.append(Entrant(variant(name, "runner"), words, None))
+    return entrants
+
+
+def _by_framework(option: str, pairs: Sequence[tuple[str, str]]) -> dict[FrameworkName, str]:
+    named: dict[FrameworkName, str] = {}
+    for framework, value in pairs:
+        known = next((name for name in FRAMEWORKS if name == framework), None)
+        if known is None:
+            raise InputError(f"{option}: expected one of {', '.join(FRAMEWORKS)}, found {framework!r:.80}")
+        if known in named:
+            raise InputError(f"{option}: expected {framework} once, found it twice")
+        named[known] = value
+    return named
+
+
+def _cases(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Files]:
+    store = Store()
+    cases = []
+    for seed in range(options.seed, options.seed + options.seeds):
+        for kind in options.inputs:
+            for name, path in _weights(network, options.weights, seed, store, tell):
+                case = Case(name, kind, seed, options.batch)
+                cases.append(Files(case, path, store.input_file(network, kind, seed, options.batch)))
+    return cases
+
+
+def _weights(
+    network: Network, asked: str | None, seed: int, store: Store, tell: Callable[[str], None]
+) -> list[tuple[str, Path]]:
+    known: tuple[WeightSet, ...] = get_args(WeightSet)
+    if asked is None:
+        asked = ",".join(known if network.training is not None else known[1:])
+    if asked.endswith(".safetensors"):
+        return [(Path(asked).stem, _user_weights(network, Path(asked)))]
+    named = []
+    for word in asked.split(","):
+        weight_set = next((name for name in known if name == word), None)
+        if weight_set is None:
+            raise InputError(f"--weights: expected {', '.join(known)} or a .safetensors file, found {word!r:.80}")
+        tell(f"{weight_set} weights, seed {seed}")
+        named.append((str(weight_set), store.weights_file(network, weight_set, seed)))
+    return named
+
+
+def _user_weights(network: Network, path: Path) -> Path:
+    try:
+        tensors = read(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"--weights: {error}") from None
+    for name, shape in network.tensor_shapes.items():
+        if name not in tensors:
+            raise InputError(f"{path}: expected a tensor {name!r}, found none")
+        found = tensors[name]
+        if found.shape != shape or found.dtype.name != "float32":
+            raise InputError(
+                f"{path}: {name!r}: expected float32 {list(shape)}, found {found.dtype.name} {list(found.shape)}"
+            )
+    unknown = sorted(tensors.keys() - network.tensor_shapes.keys())
+    if unknown:
+        raise InputError(f"{path}: expected no tensor {unknown[0]!r:.80}; {network.name} has no such parameter")
+    return path.resolve()
+
+
+if __name__ == "__main__":
+    end(main)

@@ -1,0 +1,110 @@
+"""How equal is equal: the rules of caps.toml, as data."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import Field
+
+from impls.frameworks import Variant
+from spec.base import AsTuple, Part
+
+FILE = Path(__file__).with_name("caps.toml")
+DIRECT = "direct"
+
+Words = Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
+Measure = Literal["noise", "ulp", "ulp_of_running_sum", "log", "exact"]
+
+
+class Rule(Part):
+    """How far the output of an operator may be from the oracle's."""
+
+    name: str
+    operators: Words
+    dtypes: Words
+    algorithm: str = DIRECT
+    measure: Measure
+    rms: float | None = None
+    max: float = 0.0
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the cap is set."""
+        return f"conformance/caps.toml, rule {self.name}"
+
+
+class EndToEnd(Part):
+    """How far an output may be from the oracle's when rounding errors of all operators before add up."""
+
+    factor: float
+    floor: float
+    reason: str
+
+
+class Excitation(Part):
+    """What an input must make visible."""
+
+    lrn_ulp: float
+    share: float
+    reason: str
+
+
+class Algorithm(Part):
+    """An algorithm that a variant is known to use, with a rule of its own."""
+
+    operator: str
+    framework: str
+    lowering: str
+    devices: Words
+    algorithm: str
+    versions: str
+    reason: str
+    link: str
+
+    def is_used(self, operator: str, variant: Variant, version: str) -> bool:
+        """Whether `variant` in `version` of its framework computes `operator` so."""
+        return (
+            (operator, variant.framework, variant.lowering) == (self.operator, self.framework, self.lowering)
+            and variant.device in self.devices
+            and within(version, self.versions)
+        )
+
+
+class Caps(Part):
+    """All of caps.toml."""
+
+    rule: Annotated[tuple[Rule, ...], AsTuple]
+    end_to_end: EndToEnd
+    excitation: Excitation
+    algorithm: Annotated[tuple[Algorithm, ...], AsTuple]
+
+    def rule_for(self, operator: str, variant: Variant, version: str) -> Rule:
+        """The one rule for an operator of a variant; a missing one is an error of caps.toml."""
+        used = [entry.algorithm for entry in self.algorithm if entry.is_used(operator, variant, version)]
+        algorithm = used[0] if used else DIRECT
+        rules = [
+            rule
+            for rule in self.rule
+            if operator in rule.operators and variant.dtype in rule.dtypes and rule.algorithm == algorithm
+        ]
+        if len(rules) != 1:
+            raise LookupError(f"{FILE.name}: expected one rule for {operator} {variant.dtype} {algorithm}, found {len(rules)}")
+        return rules[0]
+
+
+def within(version: str, bound: str) -> bool:
+    """Whether a version satisfies a bound such as `>=1.0,<2`; what is no version satisfies none."""
+    try:
+        return Version(version) in SpecifierSet(bound, prereleases=True)
+    except InvalidVersion:
+        return False
+
+
+@cache
+def caps() -> Caps:
+    """The rules that come with Lockstep."""
+    return Caps.model_validate(tomllib.loads(FILE.read_text(encoding="utf-8")))

@@ -1,0 +1,214 @@
+"""Compares the traces of a variant with the oracle: one result a tap and check."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from statistics import median
+
+import numpy as np
+
+from conformance import measure
+from conformance.caps import Caps, Rule
+from conformance.measure import Array
+from conformance.oracle import lrn_sums
+from conformance.reference import LayerReference, Reference
+from conformance.results import Case, Check, Divergence, Outcome, Result
+from conformance.running_sum import running_sum_bound
+from impls.frameworks import Variant
+from spec.network import Network
+from spec.operators import Lrn
+
+
+@dataclass(frozen=True)
+class Subject:
+    """Whose trace is compared, on which case."""
+
+    network: Network
+    variant: Variant
+    version: str
+    case: Case
+    reference: Reference
+
+    def result(self, tap: str, check: Check, outcome: Outcome, message: str = "") -> Result:
+        """A result of this subject."""
+        operator = next((layer.operator.op for layer in self.network.layers if layer.name == tap), "")
+        return Result(
+            network=self.network.name,
+            variant=self.variant,
+            version=self.version,
+            case=str(self.case),
+            tap=tap,
+            check=check,
+            outcome=outcome,
+            operator=operator,
+            message=message,
+        )
+
+
+def local_results(subject: Subject, trace: Mapping[str, Array], caps: Caps) -> list[Result]:
+    """Every operator by itself, in the order of the graph."""
+    return [_local(subject, layer.name, trace.get(layer.name), caps) for layer in subject.network.layers]
+
+
+def end_to_end_results(
+    subject: Subject, trace: Mapping[str, Array], others: Iterable[Mapping[str, Array]], check: Check, caps: Caps
+) -> list[Result]:
+    """Every tap against the float64 chain; `others` are the traces of the other variants of the same precision."""
+    others = list(others)
+    taps = [layer.name for layer in subject.network.layers]
+    return [
+        _end_to_end(subject, tap, trace.get(tap), [other[tap] for other in others if tap in other], check, caps)
+        for tap in (taps if check is Check.END_TO_END else taps[-1:])
+    ]
+
+
+def observed_precision(results: Iterable[Result]) -> str:
+    """The coarsest precision class among the local sums of products of a variant."""
+    noises = [
+        result.noise_rms
+        for result in results
+        if result.check is Check.LOCAL and result.operator in ("conv", "dense") and result.noise_rms is not None
+    ]
+    return measure.precision_class(max(noises)) if noises else "unknown"
+
+
+def _unusable(subject: Subject, tap: str, check: Check, actual: Array | None, expected: Array) -> Result | None:
+    """A failed result where there is nothing to compare, or where comparing would prove nothing."""
+    if actual is None:
+        message = "missing tap: expected a tensor of that name in the trace, found none"
+    elif actual.shape != expected.shape:
+        message = f"expected shape {list(expected.shape)}, found {list(actual.shape)}"
+    elif actual.dtype != np.float32:
+        message = f"expected float32, found {actual.dtype}"
+    elif expected.size > 1 and np.ptp(expected) == 0:
+        message = f"vacuous: the case gives the constant {expected.flat[0]:g} here; use other weights or inputs"
+    elif actual.size > 1 and np.ptp(actual) == 0:
+        message = f"constant output {actual.flat[0]:g}, expected values from {expected.min():.6g} to {expected.max():.6g}"
+    else:
+        return None
+    return subject.result(tap, check, Outcome.FAILED, message)
+
+
+def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Result:
+    reference = subject.reference.local[tap]
+    operator = reference.layer.operator
+    unusable = _unusable(subject, tap, Check.LOCAL, actual, reference.value)
+    if unusable is not None or actual is None:
+        return unusable or subject.result(tap, Check.LOCAL, Outcome.FAILED)
+    if isinstance(operator, Lrn) and (blind := _blind(reference, operator, caps)):
+        return subject.result(tap, Check.LOCAL, Outcome.FAILED, blind)
+    rule = caps.rule_for(operator.op, subject.variant, subject.version)
+    actual64 = actual.astype(np.float64)
+    units, unit, allowed = _MEASURES[rule.measure](actual64, reference, rule)
+    error = measure.error_in(units)
+    excess = measure.error_in(np.maximum(np.abs(units) - allowed, 0.0))
+    relative = measure.relative_rms(actual64, reference.value)
+    result = replace(
+        subject.result(tap, Check.LOCAL, Outcome.PASSED),
+        noise_rms=error.rms if rule.measure == "noise" else None,
+        noise_max=error.worst if rule.measure == "noise" else None,
+        effective_bits=measure.effective_bits(relative),
+        worst=error.worst,
+        unit=unit,
+    )
+    over_rms = rule.rms is not None and error.rms > rule.rms
+    if not over_rms and excess.worst <= rule.max:
+        return result
+    divergence = Divergence(
+        index=excess.index,
+        actual=float(actual64[excess.index]),
+        expected=float(reference.value[excess.index]),
+        found=float(abs(units[excess.index])),
+        unit=unit,
+        cap=rule.max + float(np.broadcast_to(allowed, units.shape)[excess.index]),
+        place=rule.place,
+    )
+    rms = f"; RMS {error.rms:.4g}, cap {rule.rms:g}" if over_rms else ""
+    return replace(result, outcome=Outcome.FAILED, message=f"{divergence}{rms}", divergence=divergence)
+
+
+def _blind(reference: LayerReference, operator: Lrn, caps: Caps) -> str:
+    """What is wrong where the input cannot see α: too few elements that it moves by enough."""
+    weight = operator.alpha_sum * lrn_sums(reference.inputs[0], operator) / operator.k
+    moved_ulp = operator.beta * np.log1p(weight) / (2 * measure.UNIT["float32"])
+    share = float(np.mean((moved_ulp > caps.excitation.lrn_ulp) & (reference.inputs[0] != 0)))
+    if share >= caps.excitation.share:
+        return ""
+    return (
+        f"vacuous: α·Σx² moves {share:.2%} of the elements by more than {caps.excitation.lrn_ulp:g} ULP, expected "
+        f"{caps.excitation.share:.0%} (conformance/caps.toml, excitation); use larger inputs"
+    )
+
+
+Measured = tuple[Array, str, Array | float]
+
+
+def _noise(actual: Array, reference: LayerReference, _: Rule) -> Measured:
+    if reference.scale is None:
+        raise LookupError(f"{reference.layer.operator.op} is no sum of products; its rule cannot measure noise")
+    return measure.noise(actual, reference.value, reference.scale), "noise units", 0.0
+
+
+def _ulp(actual: Array, reference: LayerReference, _: Rule) -> Measured:
+    return measure.ulp(actual, reference.value), "ULP", 0.0
+
+
+def _running_sum(actual: Array, reference: LayerReference, _: Rule) -> Measured:
+    operator = reference.layer.operator
+    if not isinstance(operator, Lrn):
+        raise LookupError(f"{operator.op} has no running sum")
+    return measure.ulp(actual, reference.value), "ULP", running_sum_bound(reference.inputs[0], operator)
+
+
+def _log(actual: Array, reference: LayerReference, _: Rule) -> Measured:
+    return measure.log_units(actual, reference.value, reference.inputs[0]), "log units", 0.0
+
+
+def _exact(actual: Array, reference: LayerReference, _: Rule) -> Measured:
+    return measure.differences(actual, reference.value), "off", 0.0
+
+
+_MEASURES: dict[str, Callable[[Array, LayerReference, Rule], Measured]] = {
+    "noise": _noise,
+    "ulp": _ulp,
+    "ulp_of_running_sum": _running_sum,
+    "log": _log,
+    "exact": _exact,
+}
+
+
+def _end_to_end(
+    subject: Subject, tap: str, actual: Array | None, others: list[Array], check: Check, caps: Caps
+) -> Result:
+    expected = subject.reference.end_to_end[tap]
+    unusable = _unusable(subject, tap, check, actual, expected)
+    if unusable is not None or actual is None:
+        return unusable or subject.result(tap, check, Outcome.FAILED)
+    actual64 = actual.astype(np.float64)
+    relative = measure.relative_rms(actual64, expected)
+    peers = [measure.relative_rms(other.astype(np.float64), expected) for other in others if other.shape == expected.shape]
+    if subject.variant.dtype == "float32":
+        peers.append(measure.relative_rms(subject.reference.yardstick[tap].astype(np.float64), expected))
+    error = measure.error_in(actual64 - expected)
+    result = replace(
+        subject.result(tap, check, Outcome.PASSED),
+        effective_bits=measure.effective_bits(relative),
+        worst=error.worst,
+        unit="absolute",
+    )
+    if not peers:
+        message = f"no other variant in {subject.variant.dtype} to compare with"
+        return replace(result, outcome=Outcome.SKIPPED, message=message)
+    rule = caps.end_to_end
+    cap = max(rule.floor, rule.factor * median(peers))
+    if relative <= cap:
+        return result
+    divergence = Divergence(
+        index=error.index,
+        actual=float(actual64[error.index]),
+        expected=float(expected[error.index]),
+        found=relative,
+        unit="relative RMS error of the tap",
+        cap=cap,
+        place="conformance/caps.toml, end_to_end",
+    )
+    return replace(result, outcome=Outcome.FAILED, message=str(divergence), divergence=divergence)

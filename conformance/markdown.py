@@ -1,0 +1,59 @@
+"""The report as Markdown: what a person reads in a pull request."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from conformance.matrix import cell, columns
+from spec.network import Network
+
+MARKS = {"passed": "✅", "failed": "❌", "errored": "💥", "skipped": "⏭", "xfailed": "🔶"}
+
+
+def markdown_text(report: Mapping[str, Any], network: Network) -> str:
+    """The report, from the fields of conformance.json."""
+    results = report["results"]
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in report["outcomes"].items() if count)
+    lines = [
+        f"# Conformance of {network.name}: {report['verdict']}",
+        "",
+        f"{_safe(network.title)} (sha256 {network.sha256[:16]}). {counts}.",
+        "",
+    ]
+    for divergence in report["first_divergences"]:
+        lines.append(f"- **{divergence['framework']}**, {divergence['case']}: {_what(divergence)}")
+    for result in results:
+        if result["outcome"] == "errored":
+            lines.append(f"- **{result['framework']}**, {result['case']}: errored: {_safe(result['message'])}")
+    variants = columns(results)
+    lines += [
+        "",
+        "Effective bits, each operator by itself / end to end, of the worst case.",
+        "",
+        "| tap | operator | " + " | ".join(variants) + " |",
+        "|---" * (2 + len(variants)) + "|",
+    ]
+    for layer in network.layers:
+        cells = [cell(results, variant, layer.name) for variant in variants]
+        texts = [f"{MARKS[own.outcome]} {own.text}" if own else "" for own in cells]
+        lines.append(f"| {layer.name} | {layer.operator.op} | " + " | ".join(texts) + " |")
+    lines += ["", "| variant | version | device observed | precision declared | observed | peak memory |", "|---" * 6 + "|"]
+    for variant in report["variants"]:
+        name = f"{variant['framework']} {variant['mode']} {variant['lowering']}"
+        lines.append(
+            f"| {name} | {_safe(variant['version'])} | {_safe(variant['observed_device'])} | {variant['dtype']} | "
+            f"{variant['observed_precision']} | {variant['peak_bytes'] / 2**20:,.0f} MiB |"
+        )
+    suite = report["environments"]["suite"]
+    lines += ["", "Suite: " + ", ".join(f"{key} {_safe(value)}" for key, value in suite.items()) + ".", ""]
+    return "\n".join(lines)
+
+
+def _what(result: Mapping[str, Any]) -> str:
+    return f"`{result['tap']}` ({result['operator']}, {result['check']}): {_safe(result['message'])}"
+
+
+def _safe(text: str) -> str:
+    """Text of others as plain text: no table, HTML or link can come from it."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text

@@ -1,0 +1,62 @@
+"""What every tap of a case should be: the oracle's chains, made once and shared by all variants."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.oracle import Array, Tensors, evaluate, noise_scale
+from spec.network import Network
+from spec.shapes import Layer
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class LayerReference:
+    """One operator, fed known float32 activations."""
+
+    layer: Layer
+    inputs: tuple[Array, ...]
+    """What the operator reads, float64 copies of float32 values."""
+    value: Array
+    """Its output in float64."""
+    scale: Array | None
+    """S of every element, where the output is a sum of products."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The oracle's answer to one case."""
+
+    local: dict[str, LayerReference]
+    substitutes: dict[str, Float32]
+    """What the operators after each tap read in layer-local checks.
+
+    It is the oracle's activation, rounded to float32 and moved on by one element: a runner that returns what it was
+    given instead of what it computed can then never be right.
+    """
+    end_to_end: dict[str, Array]
+    """Every tap in float64, without any rounding on the way."""
+    yardstick: dict[str, Array]
+    """Every tap of the same chain in NumPy's float32: how far correct float32 strays."""
+
+
+def reference(network: Network, tensors: Tensors, x: Float32) -> Reference:
+    """Evaluate the oracle on a batch `x` (N, C, H, W)."""
+    substitutes: dict[str, Float32] = {}
+    local: dict[str, LayerReference] = {}
+    fed: dict[str, Array] = {network.input.name: x.astype(np.float64)}
+    exact: dict[str, Array] = dict(fed)
+    single: dict[str, Array] = {network.input.name: x}
+    for layer in network.layers:
+        name, reads = layer.name, layer.operator.reads
+        inputs = tuple(fed[read] for read in reads)
+        value = evaluate(layer, inputs, tensors)
+        local[name] = LayerReference(layer, inputs, value, noise_scale(layer, inputs, tensors))
+        substitutes[name] = np.roll(value.astype(np.float32), 1)
+        fed[name] = substitutes[name].astype(np.float64)
+        exact[name] = evaluate(layer, tuple(exact[read] for read in reads), tensors)
+        single[name] = evaluate(layer, tuple(single[read] for read in reads), tensors)
+    del exact[network.input.name], single[network.input.name]
+    return Reference(local, substitutes, exact, single)

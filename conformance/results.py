@@ -1,0 +1,134 @@
+"""The values that a run consists of: cases, results and their outcomes."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from impls.frameworks import Variant
+
+
+class Outcome(StrEnum):
+    """What became of a check. Never merged: each has its own count."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERRORED = "errored"
+    SKIPPED = "skipped"
+    XFAILED = "xfailed"
+
+
+class Check(StrEnum):
+    """What is compared at a tap."""
+
+    LOCAL = "local"
+    """The operator alone, fed the oracle's activation."""
+    END_TO_END = "end_to_end"
+    """All operators up to the tap, fed the input."""
+    UNTAPPED = "untapped"
+    """The network's output when nothing else is recorded: what a compiler may fuse, it fuses."""
+    RUN = "run"
+    """Whether the variant could be run at all."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """Weights and an input: what all variants are given."""
+
+    weights: str
+    """`paper`, `scaled`, or the name of a file."""
+    inputs: str
+    seed: int
+    batch: int
+
+    def __str__(self) -> str:
+        return f"{self.weights}-{self.inputs}-seed{self.seed}-batch{self.batch}"
+
+
+@dataclass(frozen=True)
+class Divergence:
+    """Where a tap is furthest from the oracle, and by how much too far."""
+
+    index: tuple[int, ...]
+    actual: float
+    expected: float
+    found: float
+    unit: str
+    cap: float
+    place: str
+    """Where the cap is set."""
+
+    def __str__(self) -> str:
+        index = ", ".join(map(str, self.index))
+        return (
+            f"at [{index}] actual {self.actual:.9g}, expected {self.expected:.9g}: "
+            f"{self.found:.4g} {self.unit}, cap {self.cap:g} ({self.place})"
+        )
+
+
+@dataclass(frozen=True)
+class Result:
+    """One comparison at one tap."""
+
+    network: str
+    variant: Variant
+    version: str
+    case: str
+    tap: str
+    check: Check
+    outcome: Outcome
+    operator: str = ""
+    noise_rms: float | None = None
+    noise_max: float | None = None
+    effective_bits: float | None = None
+    worst: float | None = None
+    """The largest error of an element, in `unit`."""
+    unit: str = ""
+    message: str = ""
+    divergence: Divergence | None = None
+
+    def fields(self) -> dict[str, Any]:
+        """The result as conformance.json writes it."""
+        return {
+            "network": self.network,
+            **self.variant.fields(),
+            "version": self.version,
+            "case": self.case,
+            "tap": self.tap,
+            "check": str(self.check),
+            "outcome": str(self.outcome),
+            "operator": self.operator,
+            "noise_rms": _finite(self.noise_rms),
+            "noise_max": _finite(self.noise_max),
+            "effective_bits": _finite(self.effective_bits),
+            "worst": _finite(self.worst),
+            "unit": self.unit,
+            "message": self.message,
+        }
+
+
+@dataclass
+class Column:
+    """All that is known of one variant in one run."""
+
+    variant: Variant
+    version: str = "unknown"
+    environment: dict[str, str] = field(default_factory=dict)
+    observed_device: str = "unknown"
+    observed_precision: str = "unknown"
+    peak_bytes: int = 0
+    results: list[Result] = field(default_factory=list)
+
+    def fields(self) -> dict[str, Any]:
+        """The variant as conformance.json writes it."""
+        return {
+            **self.variant.fields(),
+            "version": self.version,
+            "observed_device": self.observed_device,
+            "observed_precision": self.observed_precision,
+            "peak_bytes": self.peak_bytes,
+        }
+
+
+def _finite(value: float | None) -> float | None:
+    """JSON has no infinities: an infinite error is null beside an outcome that says why."""
+    return value if value is not None and abs(value) < float("inf") else None
