@@ -57,14 +57,33 @@ def _parser() -> Arguments:
     add("--frameworks", type=_words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="tf32: float32 tensors, products rounded to TF32 (cuda)")
-    add("--mode", type=_named(str), action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla")
+    add(
+        "--mode", type=_named(str), action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla"
+    )
     add("--lowering", choices=LOWERINGS, default="native")
-    add("--weights", metavar="SETS", help="paper, scaled, or a safetensors file; default: paper (if the spec has it), scaled")
-    add("--inputs", type=_words(get_args(InputKind)), default=["photographs"], metavar="KINDS", help="photographs, noise")
+    add(
+        "--weights",
+        metavar="SETS",
+        help="paper, scaled, or a safetensors file; default: paper (if the spec has it), scaled",
+    )
+    add(
+        "--inputs",
+        type=_words(get_args(InputKind)),
+        default=["photographs"],
+        metavar="KINDS",
+        help="photographs, noise",
+    )
     add("--batch", type=_count, default=2, metavar="N")
     add("--seed", type=_seed, default=0, metavar="N", help="of weights and inputs")
     add("--seeds", type=_count, default=1, metavar="N", help="how many seeds, counted up from --seed")
-    add("--python", type=_named(str), action="append", default=[], metavar="FRAMEWORK=PATH", help="an interpreter that exists")
+    add(
+        "--python",
+        type=_named(str),
+        action="append",
+        default=[],
+        metavar="FRAMEWORK=PATH",
+        help="an interpreter that exists",
+    )
     add("--runner", type=_named(str), action="append", default=[], metavar="NAME=COMMAND", help="a worker of your own")
     add("--locked", action="store_true", help="make and use the environments of requirements/*.txt")
     add("--report", default="reports", metavar="DIR")
@@ -120,7 +139,9 @@ def _entrants(network: Network, options: Namespace, tell: Callable[[str], None])
     modes = _by_framework("--mode", options.mode)
     for framework, mode in modes.items():
         if mode not in MODES[framework]:
-            raise InputError(f"--mode: expected one of {', '.join(MODES[framework])} for {framework}, found {mode!r:.80}")
+            raise InputError(
+                f"--mode: expected one of {', '.join(MODES[framework])} for {framework}, found {mode!r:.80}"
+            )
     for framework, python in pythons.items():
         if not (os.access(python, os.X_OK) and Path(python).is_file()):
             raise InputError(f"--python {framework}: expected an interpreter, found none at {python!r:.200}")

@@ -92,7 +92,9 @@ class Caps(Part):
             if operator in rule.operators and variant.dtype in rule.dtypes and rule.algorithm == algorithm
         ]
         if len(rules) != 1:
-            raise LookupError(f"{FILE.name}: expected one rule for {operator} {variant.dtype} {algorithm}, found {len(rules)}")
+            raise LookupError(
+                f"{FILE.name}: expected one rule for {operator} {variant.dtype} {algorithm}, found {len(rules)}"
+            )
         return rules[0]
 
 

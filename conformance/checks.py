@@ -82,7 +82,9 @@ def _unusable(subject: Subject, tap: str, check: Check, actual: Array | None, ex
     elif expected.size > 1 and np.ptp(expected) == 0:
         message = f"vacuous: the case gives the constant {expected.flat[0]:g} here; use other weights or inputs"
     elif actual.size > 1 and np.ptp(actual) == 0:
-        message = f"constant output {actual.flat[0]:g}, expected values from {expected.min():.6g} to {expected.max():.6g}"
+        message = (
+            f"constant output {actual.flat[0]:g}, expected values from {expected.min():.6g} to {expected.max():.6g}"
+        )
     else:
         return None
     return subject.result(tap, check, Outcome.FAILED, message)
@@ -185,30 +187,28 @@ def _end_to_end(
         return unusable or subject.result(tap, check, Outcome.FAILED)
     actual64 = actual.astype(np.float64)
     relative = measure.relative_rms(actual64, expected)
-    peers = [measure.relative_rms(other.astype(np.float64), expected) for other in others if other.shape == expected.shape]
+    peers = [
+        measure.relative_rms(other.astype(np.float64), expected) for other in others if other.shape == expected.shape
+    ]
     if subject.variant.dtype == "float32":
         peers.append(measure.relative_rms(subject.reference.yardstick[tap].astype(np.float64), expected))
-    error = measure.error_in(actual64 - expected)
-    result = replace(
-        subject.result(tap, check, Outcome.PASSED),
-        effective_bits=measure.effective_bits(relative),
-        worst=error.worst,
-        unit="absolute",
-    )
+    result = replace(subject.result(tap, check, Outcome.PASSED), effective_bits=measure.effective_bits(relative))
     if not peers:
         message = f"no other variant in {subject.variant.dtype} to compare with"
         return replace(result, outcome=Outcome.SKIPPED, message=message)
     rule = caps.end_to_end
-    cap = max(rule.floor, rule.factor * median(peers))
-    if relative <= cap:
+    usual = max(median(peers), rule.floor)
+    result = replace(result, worst=relative / usual, unit="of the usual relative RMS error")
+    if relative <= rule.factor * usual:
         return result
+    index = measure.error_in(actual64 - expected).index
     divergence = Divergence(
-        index=error.index,
-        actual=float(actual64[error.index]),
-        expected=float(expected[error.index]),
-        found=relative,
-        unit="relative RMS error of the tap",
-        cap=cap,
+        index=index,
+        actual=float(actual64[index]),
+        expected=float(expected[index]),
+        found=relative / usual,
+        unit=f"times the usual relative RMS error {usual:.3g}",
+        cap=rule.factor,
         place="conformance/caps.toml, end_to_end",
     )
     return replace(result, outcome=Outcome.FAILED, message=str(divergence), divergence=divergence)

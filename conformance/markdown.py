@@ -36,7 +36,11 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
         cells = [cell(results, variant, layer.name) for variant in variants]
         texts = [f"{MARKS[own.outcome]} {own.text}" if own else "" for own in cells]
         lines.append(f"| {layer.name} | {layer.operator.op} | " + " | ".join(texts) + " |")
-    lines += ["", "| variant | version | device observed | precision declared | observed | peak memory |", "|---" * 6 + "|"]
+    lines += [
+        "",
+        "| variant | version | device observed | precision declared | observed | peak memory |",
+        "|---" * 6 + "|",
+    ]
     for variant in report["variants"]:
         name = f"{variant['framework']} {variant['mode']} {variant['lowering']}"
         lines.append(

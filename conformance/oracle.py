@@ -56,7 +56,7 @@ def evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Array
         case AvgPool():
             return avg_pool(x, operator)
         case GlobalAvgPool():
-            return x.mean(axis=(2, 3), keepdims=True)
+            return global_avg_pool(x)
         case Flatten():
             return x.reshape(len(x), -1)
         case Dropout():
@@ -64,7 +64,7 @@ def evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Array
         case Softmax():
             return softmax(x)
         case Add():
-            return np.sum(inputs, axis=0)
+            return add(inputs)
         case Concat():
             return np.concatenate(inputs, axis=1)
         case BatchNorm():
@@ -150,7 +150,8 @@ def lrn(x: Array, operator: Lrn) -> Array:
 
 def max_pool(x: Array, operator: MaxPool) -> Array:
     """Maximum over windows; padding is −∞."""
-    return _pool_windows(x, operator, -np.inf).max(axis=(4, 5))
+    y: Array = _pool_windows(x, operator, -np.inf).max(axis=(4, 5))
+    return y
 
 
 def avg_pool(x: Array, operator: AvgPool) -> Array:
@@ -158,10 +159,23 @@ def avg_pool(x: Array, operator: AvgPool) -> Array:
     return _window_sums(x, operator) / _counts(operator, x.shape[2], x.shape[3]).astype(x.dtype)
 
 
+def global_avg_pool(x: Array) -> Array:
+    """Mean over height and width, which stay as extents of 1."""
+    y: Array = x.mean(axis=(2, 3), keepdims=True)
+    return y
+
+
+def add(inputs: tuple[Array, ...]) -> Array:
+    """The sum of all inputs, first to last."""
+    y: Array = np.sum(inputs, axis=0)
+    return y
+
+
 def softmax(x: Array) -> Array:
     """exp(x) / Σ exp(x) a row, shifted so that nothing overflows."""
     powers = np.exp(x - x.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    y: Array = powers / powers.sum(axis=1, keepdims=True)
+    return y
 
 
 def batch_norm(x: Array, own: Tensors, operator: BatchNorm) -> Array:
@@ -201,7 +215,8 @@ def _pool_windows(x: Array, operator: MaxPool | AvgPool, value: float) -> Array:
 
 
 def _window_sums(x: Array, operator: AvgPool) -> Array:
-    return _pool_windows(x, operator, 0.0).sum(axis=(4, 5))
+    y: Array = _pool_windows(x, operator, 0.0).sum(axis=(4, 5))
+    return y
 
 
 def _counts(operator: AvgPool, height: int, width: int) -> Array:
@@ -211,5 +226,6 @@ def _counts(operator: AvgPool, height: int, width: int) -> Array:
         placed = window(operator, height, width)
         padded = _padded(ones, operator.pads, 1.0)
         padded = _padded(padded, (0, 0, *placed.overflow), 0.0)
-        return _windows(padded, operator.kernel, operator.stride, placed.output).sum(axis=(4, 5))
+        counts: Array = _windows(padded, operator.kernel, operator.stride, placed.output).sum(axis=(4, 5))
+        return counts
     return _window_sums(ones, operator)

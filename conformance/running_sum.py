@@ -12,8 +12,8 @@ def running_sum_bound(x: Array, operator: Lrn) -> Array:
 
     The kernel keeps d = k + α·Σx² and takes d ← d + α·x_in² − α·x_out² from channel to channel. Each of the two steps
     rounds with at most u = 2⁻²⁴ of a value no larger than d + α·x_in², and no later step removes what it lost. After
-    channel c the relative error of d is at most u · Σ_{j≤c} 2·(d_j + α·x_in²) / d_c; that of y = x·d^(−β) is β times it,
-    and one u is at most one ULP.
+    channel c the relative error of d is at most u · Σ_{j≤c} 2·(d_j + α·x_in²) / d_c; that of y = x·d^(−β) is β times
+    it, and one u is at most one ULP.
     """
     images, channels, height, width = x.shape
     denominators = operator.k + operator.alpha_sum * lrn_sums(x, operator)

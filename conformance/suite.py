@@ -65,11 +65,16 @@ class _Traces:
 
 def run(network: Network, entrants: Sequence[Entrant], cases: Sequence[Files], settings: Settings) -> list[Column]:
     """Run every case on every entrant and compare; one column an entrant. A worker that fails is errored, not fatal."""
-    with tempfile.TemporaryDirectory(prefix="lockstep-") as folder, ThreadPoolExecutor(max(1, len(entrants))) as starter:
+    with (
+        tempfile.TemporaryDirectory(prefix="lockstep-") as folder,
+        ThreadPoolExecutor(max(1, len(entrants))) as starter,
+    ):
         work = Path(folder)
         description = work / "network.json"
         description.write_text(json.dumps(describe(network)), encoding="utf-8")
-        lanes = [_Lane(network, entrant, settings, description, work / str(index)) for index, entrant in enumerate(entrants)]
+        lanes = [
+            _Lane(network, entrant, settings, description, work / str(index)) for index, entrant in enumerate(entrants)
+        ]
         try:
             hellos = [starter.submit(lane.greet) for lane in lanes]
             for files in cases:
@@ -90,7 +95,10 @@ def describe(network: Network) -> dict[str, object]:
         "input": network.input.model_dump(mode="json"),
         "graph": [
             operator.model_dump(mode="json", exclude={"source"})
-            | {"output_shape": list(layer.output_shape), "tensors": {k: list(v) for k, v in layer.tensor_shapes.items()}}
+            | {
+                "output_shape": list(layer.output_shape),
+                "tensors": {k: list(v) for k, v in layer.tensor_shapes.items()},
+            }
             for operator, layer in zip(network.graph, network.layers, strict=True)
         ],
     }
@@ -124,9 +132,7 @@ def _run_case(
             path.unlink()
 
 
-def compare(
-    subject: Subject, own: _Traces, others: Sequence[Mapping[str, Array]], rules: Caps
-) -> list[Result]:
+def compare(subject: Subject, own: _Traces, others: Sequence[Mapping[str, Array]], rules: Caps) -> list[Result]:
     """All results of one variant on one case."""
     if own.error is not None:
         lines = f"; last lines of stderr: {' | '.join(own.error.stderr)}" if own.error.stderr else ""
@@ -134,7 +140,9 @@ def compare(
     results = end_to_end_results(subject, own.end_to_end, others, Check.END_TO_END, rules)
     results += end_to_end_results(subject, own.untapped, others, Check.UNTAPPED, rules)
     if own.local is None:
-        skipped = [subject.result(layer.name, Check.LOCAL, Outcome.SKIPPED, own.skipped) for layer in subject.network.layers]
+        skipped = [
+            subject.result(layer.name, Check.LOCAL, Outcome.SKIPPED, own.skipped) for layer in subject.network.layers
+        ]
         return skipped + results
     return local_results(subject, own.local, rules) + results
 

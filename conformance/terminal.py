@@ -47,11 +47,16 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     table.add_row("precision", "declared → observed", *observed)
     terminal.print(table)
     for result in report["first_divergences"]:
-        where = f"{result['framework']} {result['case']}: first divergence at {result['tap']}"
-        terminal.print(f"[bold red]failed[/] {escape(where)} ({result['operator']}, {result['check']}): {escape(result['message'])}")
+        tap = f"{result['tap']} ({result['operator']}, {result['check']})"
+        where = f"{result['framework']} {result['case']}: first divergence at {tap}"
+        terminal.print(f"[bold red]failed[/] {escape(where)}: {escape(result['message'])}")
     for result in results:
         if result["outcome"] == "errored":
-            terminal.print(f"[bold magenta]errored[/] {result['framework']} {result['case']}: {escape(result['message'])}")
+            terminal.print(
+                f"[bold magenta]errored[/] {result['framework']} {result['case']}: {escape(result['message'])}"
+            )
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report["outcomes"].items() if count)
     style = {"passed": "green", "failed": "red", "errored": "magenta"}[report["verdict"]]
-    terminal.print(f"[bold {style}]{report['verdict']}[/]: {counts}; report: {', '.join(map(str, files))}", soft_wrap=True)
+    terminal.print(
+        f"[bold {style}]{report['verdict']}[/]: {counts}; report: {', '.join(map(str, files))}", soft_wrap=True
+    )

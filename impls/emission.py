@@ -90,7 +90,7 @@ def header(network: Network, framework: str, origin: str, notes: str) -> str:
 
 
 def wrapped(line: str) -> str:
-    """Break a line that is too long for the formatter: its comment goes above, then its arguments on lines of their own."""
+    """Break a line that is too long for the formatter: its comment goes above, its arguments on lines of their own."""
     if len(line) <= WIDTH:
         return line
     code, mark, remark = line.partition("  # ")

@@ -61,7 +61,7 @@ def conv(
 def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
     """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
     pads = ((0, 0), (n // 2, n // 2), (0, 0), (0, 0))
-    sums = lax.reduce_window(x * x, 0.0, lax.add, (1, n, 1, 1), (1, 1, 1, 1), pads)
+    sums: jax.Array = lax.reduce_window(x * x, 0.0, lax.add, (1, n, 1, 1), (1, 1, 1, 1), pads)
     return x / (k + alpha * sums) ** beta
 ''',
     "max_pool": '''\
@@ -69,14 +69,16 @@ def max_pool(
     x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
 ) -> jax.Array:
     """Maximum over windows; padding never wins."""
-    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+    y: jax.Array = lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+    return y
 ''',
     "sum_pool": '''\
 def sum_pool(
     x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
 ) -> jax.Array:
     """Sum over windows."""
-    return lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+    y: jax.Array = lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+    return y
 ''',
     "batch_norm": '''\
 def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Array:

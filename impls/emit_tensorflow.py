@@ -14,6 +14,7 @@ from impls.emission import (
     steps,
     wrapped,
 )
+from spec.base import Shape
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -136,10 +137,12 @@ def emit(network: Network, origin: str) -> str:
 def _held(layer: Layer) -> str | None:
     """The line that makes a layer's variables."""
     operator: AnyOperator = layer.operator
+    shape: Shape
     match operator:
         case Conv():
             oihw = layer.parameter_shapes[f"{layer.name}.weight"]
-            shape, axes = (oihw[2], oihw[3], oihw[1], oihw[0]), ", axes=(2, 3, 1, 0)"
+            shape = (oihw[2], oihw[3], oihw[1], oihw[0])
+            axes = ", axes=(2, 3, 1, 0)"
         case Dense():
             shape, axes = (operator.in_features, operator.out_features), ", axes=(1, 0)"
         case BatchNorm():

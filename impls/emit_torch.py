@@ -2,7 +2,18 @@
 
 from typing import assert_never
 
-from impls.emission import Step, batched, class_name, comment, header, number, pads_with_overflow, same_or_pair, steps, wrapped
+from impls.emission import (
+    Step,
+    batched,
+    class_name,
+    comment,
+    header,
+    number,
+    pads_with_overflow,
+    same_or_pair,
+    steps,
+    wrapped,
+)
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -101,7 +112,11 @@ def _module(layer: Layer) -> str | None:
     operator = layer.operator
     match operator:
         case Conv():
-            arguments = [str(layer.input_shape[0]), str(operator.out_channels), f"kernel_size={same_or_pair(operator.kernel)}"]
+            arguments = [
+                str(layer.input_shape[0]),
+                str(operator.out_channels),
+                f"kernel_size={same_or_pair(operator.kernel)}",
+            ]
             if operator.stride != (1, 1):
                 arguments.append(f"stride={same_or_pair(operator.stride)}")
             if _even(operator.pads) and any(operator.pads):
@@ -115,10 +130,9 @@ def _module(layer: Layer) -> str | None:
             bias = "" if operator.bias else ", bias=False"
             return f"nn.Linear({operator.in_features}, {operator.out_features}{bias}){_remark(layer)}"
         case Lrn():
-            return (
-                f"nn.LocalResponseNorm({operator.n}, alpha={number(operator.alpha_mean)}, beta={number(operator.beta)}, "
-                f"k={number(operator.k)})  # torch divides alpha by {operator.n}{_remark(layer, '; ')}"
-            )
+            alpha, beta = number(operator.alpha_mean), number(operator.beta)
+            module = f"nn.LocalResponseNorm({operator.n}, alpha={alpha}, beta={beta}, k={number(operator.k)})"
+            return f"{module}  # torch divides alpha by {operator.n}{_remark(layer, '; ')}"
         case MaxPool() if _plain(operator):
             arguments = _pool_arguments(operator)
             return f"nn.MaxPool2d({', '.join(arguments)}){_remark(layer)}"
@@ -131,7 +145,18 @@ def _module(layer: Layer) -> str | None:
             return f"nn.BatchNorm2d({layer.input_shape[0]}, eps={number(operator.epsilon)}){_remark(layer)}"
         case Dropout(convention="inverted"):
             return f"nn.Dropout({number(operator.drop_probability)}){_remark(layer)}"
-        case MaxPool() | AvgPool() | Relu() | Tanh() | GlobalAvgPool() | Flatten() | Dropout() | Softmax() | Add() | Concat():
+        case (
+            MaxPool()
+            | AvgPool()
+            | Relu()
+            | Tanh()
+            | GlobalAvgPool()
+            | Flatten()
+            | Dropout()
+            | Softmax()
+            | Add()
+            | Concat()
+        ):
             return None
         case _:
             assert_never(operator)
@@ -156,8 +181,9 @@ def _forward(step: Step) -> list[str]:
             _, height, width = layer.input_shape
             one = 1.0 if operator.padding_counted else 0.0
             down, across = window(operator, height, width).overflow
+            ones = f"{x}.new_ones(1, 1, {height}, {width})"
             before = [
-                f"        ones = F.pad({x}.new_ones(1, 1, {height}, {width}), {_torch_pads(operator.pads)}, value={one})",
+                f"        ones = F.pad({ones}, {_torch_pads(operator.pads)}, value={one})",
                 f"        counted = F.avg_pool2d(F.pad(ones, (0, {across}, 0, {down})), {_window(operator)})",
             ]
             pads = _torch_pads(pads_with_overflow(layer, operator))

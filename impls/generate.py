@@ -49,9 +49,14 @@ def write_source(network: Network, framework: FrameworkName, folder: Path = BUIL
 
 
 def main(arguments: list[str]) -> Exit:
+    """Run the command line; raises InputError and NotRunError."""
     parser = Arguments(prog="python -m impls.generate", description=__doc__)
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="names or paths of specs; default: those committed")
-    parser.add_argument("--check", action="store_true", help="write nothing; show the difference and fail where there is one")
+    parser.add_argument(
+        "networks", nargs="*", metavar="NETWORK", help="names or paths of specs; default: those committed"
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; show the difference and fail where there is one"
+    )
     options = parser.parse_args(arguments)
     if options.check and options.networks:
         raise InputError("--check compares the committed sources: expected no NETWORK beside it; leave it out")
@@ -71,7 +76,9 @@ def main(arguments: list[str]) -> Exit:
 
 def _check(networks: list[Network]) -> Exit:
     expected = {
-        f"{network.name}_{framework}.py": source_text(network, framework) for network in networks for framework in FRAMEWORKS
+        f"{network.name}_{framework}.py": source_text(network, framework)
+        for network in networks
+        for framework in FRAMEWORKS
     }
     found = {path.name: path for path in sorted(COMMITTED.glob("*")) if path.is_file() and path.name != "__init__.py"}
     wrong = 0
@@ -81,7 +88,10 @@ def _check(networks: list[Network]) -> Exit:
             wrong += 1
             sys.stdout.writelines(
                 difflib.unified_diff(
-                    old.splitlines(keepends=True), text.splitlines(keepends=True), f"committed/{name}", f"generated/{name}"
+                    old.splitlines(keepends=True),
+                    text.splitlines(keepends=True),
+                    f"committed/{name}",
+                    f"generated/{name}",
                 )
             )
     for name in sorted(found.keys() - expected.keys()):

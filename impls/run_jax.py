@@ -13,7 +13,7 @@ from spec.tensors import read
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX looks; else it takes most of a GPU
 
 import jax
-import jaxlib
+import jaxlib.version
 import numpy as np
 
 PLATFORMS = {"cpu": "cpu", "cuda": "gpu"}
@@ -28,7 +28,7 @@ class JaxRunner:
         return [device for device in PLATFORMS if _device(device) is not None]
 
     def environment(self) -> dict[str, str]:
-        facts = {"jaxlib": jaxlib.__version__, "xla_flags": os.environ.get("XLA_FLAGS", "")}
+        facts = {"jaxlib": jaxlib.version.__version__, "xla_flags": os.environ.get("XLA_FLAGS", "")}
         device = _device("cuda")
         return facts | ({"device": device.device_kind} if device is not None else {})
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import onnx
 import onnxruntime
-from onnx.helper import make_tensor_value_info
-from onnxruntime import InferenceSession, SessionOptions
+from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
+from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from impls.protocol import Load, RefusedError
 from impls.runner import Array, import_source, require_device
@@ -54,18 +54,29 @@ class OnnxRunner:
         def tap(name: str, value: str) -> str:
             return f"{name}{SUBSTITUTE}" if name in substitutes else value
 
-        model: onnx.ModelProto = self.module.build(self.tensors, tap)
+        model: onnx.ModelProto = self.module.build({}, tap)
+        model.graph.initializer.extend(_given(name, value) for name, value in self.tensors.items())
         del model.graph.output[:]
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps)
         for name, value in substitutes.items():
-            kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+            kind = np_dtype_to_tensor_dtype(value.dtype)
             model.graph.input.append(make_tensor_value_info(f"{name}{SUBSTITUTE}", kind, value.shape))
         options = SessionOptions()
         options.intra_op_num_threads = self.request.threads
         options.log_severity_level = 3
+        values = [OrtValue.ortvalue_from_numpy(value) for value in self.tensors.values()]
+        options.add_external_initializers(list(self.tensors), values)
         provider = PROVIDERS[self.request.device]
         settings = {"use_tf32": str(int(self.request.dtype == "tf32"))} if self.request.device == "cuda" else {}
         return InferenceSession(model.SerializeToString(), options, providers=[(provider, settings)])
+
+
+def _given(name: str, value: Array) -> onnx.TensorProto:
+    """An initialiser whose data the session takes from memory: the file of weights, shared and not copied."""
+    tensor = onnx.TensorProto(name=name, dims=value.shape, data_type=np_dtype_to_tensor_dtype(value.dtype))
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="given to the session")
+    return tensor
 
 
 Runner = OnnxRunner

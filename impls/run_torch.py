@@ -12,7 +12,6 @@ from impls.protocol import Load, RefusedError
 from impls.runner import Array, import_source, require_device
 from spec.tensors import read
 
-
 # Weights and inputs are mapped from files, read-only, and shared by all workers; no runner writes to them.
 warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
 
@@ -29,7 +28,7 @@ class TorchRunner:
         facts = {"build": " ".join(torch.__config__.show().split())}
         if torch.cuda.is_available():
             facts["cuda"] = str(torch.version.cuda)
-            facts["cudnn"] = str(torch.backends.cudnn.version())
+            facts["cudnn"] = str(torch.backends.cudnn.version())  # type: ignore[no-untyped-call]
             facts["device"] = torch.cuda.get_device_name()
         return facts
 

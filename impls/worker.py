@@ -65,7 +65,9 @@ def _runner(framework: str) -> Runner:
     try:
         module = importlib.import_module(f"impls.run_{framework}")
     except ImportError as error:
-        raise RefusedError("missing_framework", f"{framework} cannot be imported by {sys.executable}: {error}") from None
+        raise RefusedError(
+            "missing_framework", f"{framework} cannot be imported by {sys.executable}: {error}"
+        ) from None
     runner: Runner = module.Runner()
     return runner
 
@@ -114,7 +116,10 @@ def _trace(request: Trace, runner: Runner) -> dict[str, Any]:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = f"{type(error).__name__} {error}".lower()
-    return any(sign in text for sign in ("outofmemory", "out of memory", "resource_exhausted", "not enough memory", "bad_alloc"))
+    return any(
+        sign in text
+        for sign in ("outofmemory", "out of memory", "resource_exhausted", "not enough memory", "bad_alloc")
+    )
 
 
 def _refusal(kind: str, message: str) -> dict[str, Any]:
