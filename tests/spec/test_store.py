@@ -41,7 +41,7 @@ def test_file_holds_the_weights(store: Store) -> None:
 
 def test_file_holds_the_input_under_its_name(store: Store) -> None:
     found = tensors.read(store.input_file(NARROW, "noise", 0, 2))
-    assert {name: array.shape for name, array in found.items()} == {"image": (2, 3, 131, 99)}
+    assert {name: array.shape for name, array in found.items()} == {"image": (2, 3, 135, 99)}
 
 
 def test_second_request_makes_nothing(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,7 +206,7 @@ def test_folder_that_cannot_be_made_is_one_line(tmp_path: Path, capsys: pytest.C
 
 
 def test_more_than_the_memory_holds_is_one_line(store: Store) -> None:
-    batch = psutil.virtual_memory().total // (4 * 3 * 131 * 99) + 1
+    batch = psutil.virtual_memory().total // (4 * 3 * 135 * 99) + 1
     with pytest.raises(NotRunError, match=r"input: needs [0-9,]+ bytes of memory, found [0-9,]+ available"):
         store.input_file(NARROW, "noise", 0, batch)
 
