@@ -2,12 +2,13 @@
 
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from conformance.caps import Caps, caps
+from conformance.caps import caps
 from conformance.checks import Subject, end_to_end_results, local_results, observed_precision
 from conformance.measure import Array
 from conformance.reference import Reference, reference
@@ -16,6 +17,7 @@ from conformance.xfails import applied, xfails
 from impls.client import Hello, Worker, WorkerError
 from impls.frameworks import Variant
 from impls.protocol import Load, Trace
+from spec.exits import NotRunError
 from spec.network import Network
 from spec.tensors import read, write
 
@@ -53,7 +55,7 @@ class Settings:
 
 
 @dataclass
-class _Traces:
+class Traces:
     """What one variant returned for one case."""
 
     local: Mapping[str, Array] | None = None
@@ -61,31 +63,85 @@ class _Traces:
     untapped: Mapping[str, Array] = field(default_factory=dict)
     error: WorkerError | None = None
     skipped: str = ""
+    """Why there is no local trace."""
 
 
 def run(network: Network, entrants: Sequence[Entrant], cases: Sequence[Files], settings: Settings) -> list[Column]:
-    """Run every case on every entrant and compare; one column an entrant. A worker that fails is errored, not fatal."""
-    with (
-        tempfile.TemporaryDirectory(prefix="lockstep-") as folder,
-        ThreadPoolExecutor(max(1, len(entrants))) as starter,
-    ):
-        work = Path(folder)
-        description = work / "network.json"
-        description.write_text(json.dumps(describe(network)), encoding="utf-8")
-        lanes = [
-            _Lane(network, entrant, settings, description, work / str(index)) for index, entrant in enumerate(entrants)
-        ]
-        try:
-            hellos = [starter.submit(lane.greet) for lane in lanes]
-            for files in cases:
-                _run_case(network, lanes, hellos, files, settings, work)
-        finally:
-            for lane in lanes:
-                lane.worker.stop()
+    """Run every case on every entrant and compare; one column an entrant. A worker that fails is errored, not fatal.
+
+    Raises NotRunError where no worker has the device.
+    """
+    with lanes_of(network, entrants, settings) as lanes:
+        for files in cases:
+            settings.progress(f"{files.case}: oracle")
+            expected = reference(network, read(files.weights), read(files.input)[network.input.name])
+            require_device(lanes)
+            for lane, results in zip(lanes, run_case(lanes, files, expected), strict=True):
+                lane.column.results += results
         for lane in lanes:
             lane.column.results = applied(lane.column.results, xfails())
             lane.column.observed_precision = observed_precision(lane.column.results)
         return [lane.column for lane in lanes]
+
+
+@contextmanager
+def lanes_of(network: Network, entrants: Sequence[Entrant], settings: Settings) -> "Iterator[list[Lane]]":
+    """Start a worker for every entrant; in the end none is left behind."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-") as folder, ThreadPoolExecutor(max(1, len(entrants))) as pool:
+        work = Path(folder)
+        description = work / "network.json"
+        description.write_text(json.dumps(describe(network)), encoding="utf-8")
+        lanes = [Lane(network, entrant, settings, work, index) for index, entrant in enumerate(entrants)]
+        try:
+            for lane in lanes:
+                lane.greeted = pool.submit(lane.greet)
+            yield lanes
+        finally:
+            for lane in lanes:
+                lane.worker.stop()
+
+
+def require_device(lanes: "Sequence[Lane]") -> None:
+    """Raise NotRunError, by name, where no worker that could be started has the device it is asked for."""
+    hellos = {lane.entrant.variant: lane.known() for lane in lanes}
+    there = {variant: hello.devices for variant, hello in hellos.items() if hello is not None}
+    if there and not any(variant.device in devices for variant, devices in there.items()):
+        found = "; ".join(f"{variant.framework} finds {', '.join(devices)}" for variant, devices in there.items())
+        raise NotRunError(f"no {next(iter(there)).device} device: {found}")
+
+
+def run_case(lanes: "Sequence[Lane]", files: Files, expected: Reference) -> list[list[Result]]:
+    """Run one case on all lanes, and compare: the results of each."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-case-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        substitutes = Path(folder) / "substitutes.safetensors"
+        write(substitutes, expected.substitutes)
+        traces = list(pool.map(lambda lane: lane.traced(files, substitutes), lanes))
+        return [
+            compared(
+                lane.subject(files.case, expected),
+                own,
+                [
+                    other.end_to_end
+                    for peer, other in zip(lanes, traces, strict=True)
+                    if peer is not lane and peer.entrant.variant.dtype == lane.entrant.variant.dtype
+                ],
+            )
+            for lane, own in zip(lanes, traces, strict=True)
+        ]
+
+
+def compared(subject: Subject, own: Traces, others: Sequence[Mapping[str, Array]]) -> list[Result]:
+    """All results of one variant on one case."""
+    if own.error is not None:
+        lines = f"; last lines of stderr: {' | '.join(own.error.stderr)}" if own.error.stderr else ""
+        return [subject.result("", Check.RUN, Outcome.ERRORED, f"{own.error.kind}: {own.error}{lines}")]
+    rules = caps()
+    results = end_to_end_results(subject, own.end_to_end, others, Check.END_TO_END, rules)
+    results += end_to_end_results(subject, own.untapped, others, Check.UNTAPPED, rules)
+    if own.local is not None:
+        return local_results(subject, own.local, rules) + results
+    taps = [layer.name for layer in subject.network.layers]
+    return [subject.result(tap, Check.LOCAL, Outcome.SKIPPED, own.skipped) for tap in taps] + results
 
 
 def describe(network: Network) -> dict[str, object]:
@@ -97,99 +153,59 @@ def describe(network: Network) -> dict[str, object]:
             operator.model_dump(mode="json", exclude={"source"})
             | {
                 "output_shape": list(layer.output_shape),
-                "tensors": {k: list(v) for k, v in layer.tensor_shapes.items()},
+                "tensors": {name: list(shape) for name, shape in layer.tensor_shapes.items()},
             }
             for operator, layer in zip(network.graph, network.layers, strict=True)
         ],
     }
 
 
-def _run_case(
-    network: Network,
-    lanes: "Sequence[_Lane]",
-    hellos: "Sequence[Future[None]]",
-    files: Files,
-    settings: Settings,
-    work: Path,
-) -> None:
-    settings.progress(f"{files.case}: oracle")
-    tensors, x = read(files.weights), read(files.input)[network.input.name]
-    expected = reference(network, tensors, x)
-    substitutes = work / "substitutes.safetensors"
-    write(substitutes, expected.substitutes)
-    for hello in hellos:
-        hello.result()
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        traces = list(pool.map(lambda lane: lane.traced(files, substitutes), lanes))
-    for lane, own in zip(lanes, traces, strict=True):
-        others = [
-            other.end_to_end
-            for other_lane, other in zip(lanes, traces, strict=True)
-            if other_lane is not lane and other_lane.entrant.variant.dtype == lane.entrant.variant.dtype
-        ]
-        lane.column.results += compare(lane.subject(files.case, expected), own, others, caps())
-        for path in lane.folder.glob("*.safetensors"):
-            path.unlink()
-
-
-def compare(subject: Subject, own: _Traces, others: Sequence[Mapping[str, Array]], rules: Caps) -> list[Result]:
-    """All results of one variant on one case."""
-    if own.error is not None:
-        lines = f"; last lines of stderr: {' | '.join(own.error.stderr)}" if own.error.stderr else ""
-        return [subject.result("", Check.RUN, Outcome.ERRORED, f"{own.error.kind}: {own.error}{lines}")]
-    results = end_to_end_results(subject, own.end_to_end, others, Check.END_TO_END, rules)
-    results += end_to_end_results(subject, own.untapped, others, Check.UNTAPPED, rules)
-    if own.local is None:
-        skipped = [
-            subject.result(layer.name, Check.LOCAL, Outcome.SKIPPED, own.skipped) for layer in subject.network.layers
-        ]
-        return skipped + results
-    return local_results(subject, own.local, rules) + results
-
-
-class _Lane:
+class Lane:
     """One entrant through all cases: its worker, and the column of its results."""
 
-    def __init__(self, network: Network, entrant: Entrant, settings: Settings, description: Path, folder: Path) -> None:
+    def __init__(self, network: Network, entrant: Entrant, settings: Settings, work: Path, index: int) -> None:
         self.network = network
         self.entrant = entrant
         self.settings = settings
-        self.description = description
-        self.folder = folder
+        self.description = work / "network.json"
+        self.folder = work / str(index)
         self.worker = Worker(entrant.variant.framework, entrant.command, settings.timeout_s)
         self.column = Column(entrant.variant)
-        self.hello: Hello | None = None
-        folder.mkdir()
+        self.greeted: Future[Hello | None]
+        self.folder.mkdir()
 
-    def greet(self) -> None:
-        """Start the worker early, so that imports overlap with the oracle; what goes wrong shows when it is used."""
+    def greet(self) -> Hello | None:
+        """Start the worker, early, so that its imports overlap with the oracle; nothing if that went wrong."""
         try:
-            self._know(self.worker.hello())
+            hello = self.worker.hello()
         except WorkerError:
-            self.hello = None
-
-    def _know(self, hello: Hello) -> Hello:
-        self.hello = hello
+            return None  # it is asked again when it is used, and says again what is wrong
         self.column.version = hello.version
         self.column.environment = hello.environment
         return hello
+
+    def known(self) -> Hello | None:
+        """What the worker said of itself when it was first started."""
+        return self.greeted.result()
 
     def subject(self, case: Case, expected: Reference) -> Subject:
         """Whom a case's results are about."""
         return Subject(self.network, self.entrant.variant, self.column.version, case, expected)
 
-    def traced(self, files: Files, substitutes: Path) -> _Traces:
+    def traced(self, files: Files, substitutes: Path) -> Traces:
         """All traces of one case; an error of the worker becomes part of them."""
         self.settings.progress(f"{files.case}: {self.entrant.variant.framework}")
         try:
             return self._traces(files, substitutes)
         except WorkerError as error:
-            return _Traces(error=error)
-        except (OSError, ValueError, KeyError) as error:
-            return _Traces(error=WorkerError("nonsense", f"trace: {error}"))
+            return Traces(error=error)
+        except (OSError, ValueError) as error:
+            return Traces(error=WorkerError("nonsense", f"trace: {error}"))
 
-    def _traces(self, files: Files, substitutes: Path) -> _Traces:
-        hello = self.hello if self.hello is not None and self.worker.alive else self._know(self.worker.hello())
+    def _traces(self, files: Files, substitutes: Path) -> Traces:
+        hello = self.known()
+        if hello is None or not self.worker.alive:
+            hello = self.worker.hello()
         variant = self.entrant.variant
         self.worker.load(
             Load(
@@ -204,7 +220,7 @@ class _Lane:
             )
         )
         taps = [layer.name for layer in self.network.layers]
-        traces = _Traces(
+        traces = Traces(
             end_to_end=self._trace(files, "end_to_end", None, taps),
             untapped=self._trace(files, "untapped", None, taps[-1:]),
         )
@@ -216,6 +232,8 @@ class _Lane:
 
     def _trace(self, files: Files, name: str, substitutes: Path | None, taps: list[str]) -> dict[str, Array]:
         output = self.folder / f"{name}.safetensors"
+        output.unlink(missing_ok=True)
+        asked = self.entrant.variant.device
         traced = self.worker.trace(
             Trace(
                 input=str(files.input),
@@ -226,8 +244,6 @@ class _Lane:
         )
         self.column.observed_device = traced.device
         self.column.peak_bytes = max(self.column.peak_bytes, traced.peak_bytes or 0)
-        if traced.device != self.entrant.variant.device:
-            raise WorkerError(
-                "wrong_device", f"expected tensors on {self.entrant.variant.device}, found them on {traced.device}"
-            )
+        if traced.device != asked:
+            raise WorkerError("wrong_device", f"expected tensors on {asked}, found them on {traced.device}")
         return read(output)
