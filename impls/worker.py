@@ -10,7 +10,9 @@ import os
 import platform
 import resource
 import sys
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -21,8 +23,8 @@ from impls.runner import Runner
 from spec.tensors import read, write
 
 
-def main(framework: str) -> None:
-    """Answer requests until `stop` or the end of standard input."""
+def serve(framework: str, make: Callable[[], Runner]) -> None:
+    """Answer requests, with the runner that `make` gives, until `stop` or the end of standard input."""
     answers = _private_stdout()
     runner: Runner | None = None
     for line in sys.stdin:
@@ -32,7 +34,7 @@ def main(framework: str) -> None:
             if request["do"] == "stop":
                 break
             if runner is None:
-                runner = _runner(framework)
+                runner = make()
             answer: dict[str, Any] = {"ok": _do(request, framework, runner)}
         except RefusedError as error:
             answer = _refusal(error.kind, str(error))
@@ -61,7 +63,8 @@ def _request(line: str) -> dict[str, Any]:
     return request
 
 
-def _runner(framework: str) -> Runner:
+def framework_runner(framework: str) -> Runner:
+    """The runner of a framework that comes with Lockstep; raises RefusedError where the framework is missing."""
     try:
         module = importlib.import_module(f"impls.run_{framework}")
     except ImportError as error:
@@ -127,4 +130,4 @@ def _refusal(kind: str, message: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    serve(sys.argv[1], partial(framework_runner, sys.argv[1]))

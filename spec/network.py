@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from math import prod
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -69,6 +69,17 @@ class Network(Part):
     def layers(self) -> tuple[Layer, ...]:
         """Every operator with its shapes, in the order of the graph."""
         return tuple(self.placed())
+
+    def with_graph(self, graph: Sequence[AnyOperator]) -> "Network":
+        """This network with another graph, whose inputs are resolved; nothing else is checked."""
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        return type(self).model_construct(**(fields | {"graph": tuple(graph)}))
+
+    def with_operator(self, name: str, **changes: Any) -> "Network":
+        """This network with other values in one operator."""
+        return self.with_graph(
+            [operator.model_copy(update=changes) if operator.name == name else operator for operator in self.graph]
+        )
 
     @property
     def output(self) -> str:

@@ -1,0 +1,79 @@
+"""A runner in NumPy's float32, right or with one planted fault: `python -m conformance.meta.wrong_runner [FAULT]`.
+
+It evaluates the network with the oracle's own operators, so that whatever a fault of the runner may be, it can be said
+in a line of NumPy.
+"""
+
+import json
+import platform
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from conformance.meta.faults import NETWORK, Tensors
+from conformance.oracle import Array, evaluate
+from impls.protocol import Load
+from impls.runner import require_device
+from impls.worker import serve
+from spec.load import load
+from spec.network import Network
+from spec.shapes import Layer
+from spec.tensors import read
+
+
+class NumpyRunner:
+    """Evaluates a shipped network in float32."""
+
+    version = np.__version__
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.tensors: Tensors = {}
+        self.stale: Tensors = {}
+        self.network: Network
+
+    def devices(self) -> list[str]:
+        return ["cpu"]
+
+    def environment(self) -> dict[str, str]:
+        return {"platform": platform.platform(), "fault": self.fault or "none"}
+
+    def load(self, request: Load) -> None:
+        require_device(request.device, self.devices(), "numpy")
+        self.network = load(json.loads(Path(request.network).read_text(encoding="utf-8"))["name"])
+        tensors = read(Path(request.weights))
+        if self.fault == "stale_tensor":
+            self.stale = self.stale or {"conv3.weight": tensors["conv3.weight"][::-1].copy()}
+        self.tensors = tensors | self.stale
+
+    def trace(self, x: Array, substitutes: Tensors | None, taps: list[str]) -> tuple[Tensors, str]:
+        fed = {self.network.input.name: x}
+        recorded: Tensors = {}
+        for layer in self.network.layers:
+            value = self._value(layer, tuple(fed[name] for name in layer.operator.reads))
+            recorded[layer.name] = value
+            fed[layer.name] = substitutes[layer.name] if substitutes else value
+        if self.fault == "echo" and substitutes:
+            recorded = dict(substitutes)
+        if self.fault == "missing_tap":
+            del recorded["norm2"]
+        return {name: value for name, value in recorded.items() if name in taps}, "cpu"
+
+    def _value(self, layer: Layer, inputs: tuple[Array, ...]) -> Array:
+        value = evaluate(layer, inputs, self.tensors).astype(np.float32)
+        match self.fault, layer.name:
+            case "batch_reversed", "conv1":
+                return value[::-1].copy()
+            case "one_element", "conv5":
+                value.flat[value.size // 2] += 1e-4 * np.abs(value).max()
+            case "constant_output", "fc7":
+                return np.full_like(value, value.mean())
+            case "float16_sums", "fc6":
+                return evaluate(layer, inputs, self.tensors).astype(np.float16).astype(np.float32)
+        return value
+
+
+if __name__ == "__main__":
+    serve("numpy", partial(NumpyRunner, sys.argv[1] if len(sys.argv) > 1 else ""))
