@@ -7,21 +7,30 @@ import queue
 import signal
 import subprocess
 import threading
+import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from impls.protocol import PROTOCOL, Load, Trace
+from spec.exits import one_line
 
 ROOT = Path(__file__).parents[1]
+#: How much of what a worker wrote to standard error is kept.
 STDERR_LINES = 12
-GRACE_S = 5.0
+STDERR_CHARACTERS = 400
+#: The longest answer, in characters: more than any worker has to say.
+MAX_ANSWER = 1024 * 1024
+#: How long a worker may take to end by itself once it is asked to, or has closed its output.
+GRACE_S = 3.0
+#: How long what it wrote to standard error before its answer may take to arrive after it.
+SETTLE_S = 0.05
 
 
 class WorkerError(Exception):
-    """A worker crashed, hung, refused or answered nonsense. `stderr` holds its last lines."""
+    """A worker crashed, hung, refused or answered nonsense: one printable line. `stderr` holds its last lines."""
 
     def __init__(self, kind: str, message: str, stderr: Sequence[str] = ()) -> None:
         super().__init__(message)
@@ -67,6 +76,7 @@ class Worker:
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
+        self._stderr_reader: threading.Thread | None = None
 
     def __enter__(self) -> "Worker":
         return self
@@ -83,10 +93,9 @@ class Worker:
         """Start the process, if it does not run; raises WorkerError."""
         if self.alive:
             return
+        self.stop()  # one that ended by itself between two requests may have left others
         self._answers = queue.Queue()
         self._stderr = deque(maxlen=STDERR_LINES)
-        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
         try:
             self._process = subprocess.Popen(
                 self.command,
@@ -96,34 +105,37 @@ class Worker:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                env=environment,
+                env=_environment(self.command),
                 start_new_session=True,
             )
         except OSError as error:
             raise WorkerError("not_started", f"{self.command[0]} cannot be started: {error.strerror}") from None
-        threading.Thread(target=_pump, args=(self._process.stdout, self._answers.put, True), daemon=True).start()
-        self._reader = threading.Thread(
-            target=_pump, args=(self._process.stderr, self._stderr.append, False), daemon=True
-        )
-        self._reader.start()
+        _thread(_pump_answers, self._process.stdout, self._answers)
+        self._stderr_reader = _thread(_pump_stderr, self._process.stderr, self._stderr)
 
     def hello(self) -> Hello:
         """Start the worker and learn what it is; raises WorkerError."""
         answer = self._ask({"do": "hello", "protocol": PROTOCOL})
         if answer.get("protocol") != PROTOCOL:
             raise self._error("wrong_protocol", f"expected protocol {PROTOCOL}, found {answer.get('protocol')!r:.80}")
-        try:
-            return Hello(
-                framework=str(answer["framework"]),
-                version=str(answer["version"]),
-                substitutes=bool(answer["substitutes"]),
-                devices=tuple(map(str, answer["devices"])),
-                environment={str(key): str(value) for key, value in answer.get("environment", {}).items()},
-            )
-        except (KeyError, TypeError, AttributeError) as error:
-            raise self._error(
-                "nonsense", f"hello: expected the keys of {PROTOCOL}, found none or a wrong one: {error}"
-            ) from None
+        match answer:
+            case {
+                "framework": str() as framework,
+                "version": str() as version,
+                "substitutes": bool() as substitutes,
+                "devices": [*devices],
+                **rest,
+            } if isinstance(environment := rest.get("environment", {}), dict):
+                return Hello(
+                    framework=_printable(framework),
+                    version=_printable(version),
+                    substitutes=substitutes,
+                    devices=tuple(map(_printable, devices)),
+                    environment={_printable(key): _printable(value) for key, value in environment.items()},
+                )
+            case _:
+                keys = "'framework', 'version', 'substitutes' (a boolean), 'devices' (a list) and 'environment'"
+                raise self._error("nonsense", f"hello: expected {keys} of {PROTOCOL}, found {answer!s:.200}")
 
     def load(self, request: Load) -> None:
         """Have a network made ready; raises WorkerError."""
@@ -133,14 +145,16 @@ class Worker:
         """Have the network run once; raises WorkerError."""
         answer = self._ask({"do": "trace", **asdict(request)})
         peak = answer.get("peak_bytes")
-        return Traced(device=str(answer.get("device", "unknown")), peak_bytes=peak if isinstance(peak, int) else None)
+        if type(peak) is not int or not 0 <= peak < 2**63:
+            peak = None
+        return Traced(device=_printable(answer.get("device", "unknown")), peak_bytes=peak)
 
     def stop(self) -> None:
         """End the process and all that it started."""
         process, self._process = self._process, None
         if process is None:
             return
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # what it did not read is lost, as is the process
             if process.stdin is not None:
                 process.stdin.close()
         try:
@@ -157,23 +171,27 @@ class Worker:
         process = self._process
         assert process is not None and process.stdin is not None
         self._count += 1
-        try:
-            process.stdin.write(json.dumps({"id": self._count, **request}) + "\n")
-            process.stdin.flush()
-        except OSError:
-            raise self._crashed(request["do"]) from None
-        return self._answer(request["do"])
+        deadline_s = time.monotonic() + self.timeout_s
+        line = json.dumps({"id": self._count, **request}) + "\n"
+        # A worker that does not read lets the pipe fill up, so the writer must not be the one who watches the clock.
+        writer = _thread(_write, process.stdin, line)
+        writer.join(self.timeout_s)
+        return self._answer(request["do"], max(0.0, deadline_s - time.monotonic()))
 
-    def _answer(self, asked: str) -> dict[str, Any]:
+    def _answer(self, asked: str, within_s: float) -> dict[str, Any]:
         try:
-            line = self._answers.get(timeout=self.timeout_s)
+            line = self._answers.get(timeout=within_s)
         except queue.Empty:
             raise self._error("hung", f"{asked}: no answer within {self.timeout_s:g} s") from None
         if line is None:
             raise self._crashed(asked)
+        if len(line) > MAX_ANSWER:
+            raise self._error(
+                "nonsense", f"{asked}: expected a line of JSON, found one of over {MAX_ANSWER} characters"
+            )
         try:
             answer = json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = None
         match answer:
             case {"id": self._count, "ok": dict() as content}:
@@ -190,12 +208,11 @@ class Worker:
         assert process is not None
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(GRACE_S)
-        self._reader.join(GRACE_S)
         code = process.returncode
         if code is None:
             cause = "closed its standard output"
         elif code < 0:
-            cause = f"was ended by {signal.Signals(-code).name}"
+            cause = f"was ended by {_signal_name(-code)}"
             if code == -signal.SIGKILL:
                 cause += " (out of memory, if nobody sent it)"
         else:
@@ -204,20 +221,65 @@ class Worker:
 
     def _error(self, kind: str, message: str, keep: bool = False) -> WorkerError:
         """The error, with the last lines of standard error; unless it is to be kept, the process ends with it."""
-        if not keep:
-            if self.alive and self._process is not None:
-                _kill_group(self._process, signal.SIGKILL)
-            self._reader.join(GRACE_S)
+        if not keep and self._process is not None:
+            _kill_group(self._process, signal.SIGKILL)
+            if self._stderr_reader is not None:
+                self._stderr_reader.join(GRACE_S)
             self.stop()
-        return WorkerError(kind, message, tuple(line.rstrip() for line in self._stderr if line.strip()))
+        else:
+            time.sleep(SETTLE_S)
+        lines = tuple(_printable(line, STDERR_CHARACTERS) for line in list(self._stderr) if line.strip())
+        return WorkerError(_printable(kind, 80), _printable(message, 2000), lines)
 
 
-def _pump(stream: Any, take: Any, mark_end: bool) -> None:
-    with contextlib.suppress(ValueError, OSError):
-        for line in stream:
-            take(line)
-    if mark_end:
-        take(None)
+def _environment(command: Sequence[str]) -> dict[str, str]:
+    """The user's environment; a worker that comes with Lockstep finds this checkout too, and not the current folder."""
+    environment = dict(os.environ)
+    match command:
+        case [_, "-m", module, *_] if (ROOT / module.partition(".")[0]).is_dir():
+            paths = [str(ROOT), *filter(None, [environment.get("PYTHONPATH")])]
+            environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1"}
+    return environment
+
+
+def _printable(text: object, length: int = 1000) -> str:
+    """What a worker said, as one line that can stand in any report."""
+    return one_line(str(text)[: 2 * length])[:length]
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
+
+
+def _thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread
+
+
+def _write(stream: IO[str], line: str) -> None:
+    with contextlib.suppress(ValueError, OSError):  # it ended: its closed output says so
+        stream.write(line)
+        stream.flush()
+
+
+def _pump_answers(stream: IO[str], answers: "queue.Queue[str | None]") -> None:
+    """Put every whole line, none longer than an answer may be, and None at the end."""
+    with contextlib.suppress(ValueError, OSError), stream:
+        while (line := stream.readline(MAX_ANSWER + 1)).endswith("\n") or len(line) > MAX_ANSWER:
+            answers.put(line)
+            if len(line) > MAX_ANSWER:
+                break
+    answers.put(None)
+
+
+def _pump_stderr(stream: IO[str], lines: deque[str]) -> None:
+    with contextlib.suppress(ValueError, OSError), stream:
+        while line := stream.readline(STDERR_CHARACTERS):
+            lines.append(line)
 
 
 def _kill_group(process: "subprocess.Popen[str]", number: int) -> None:

@@ -1,6 +1,7 @@
 """What all emitters share: names, values, comments and the header of a generated source."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from spec.base import Shape
@@ -9,6 +10,12 @@ from spec.operators import AvgPool, MaxPool
 from spec.shapes import Layer, window
 
 WIDTH = 120
+
+#: Names that the bodies of generated functions read or assign beside the values of a graph.
+TAKEN = frozenset("batch_norm conv counted local_response_norm max_pool no_tap ones p padded sum_pool towers".split())
+
+#: Classes that cannot be, or that a class of that name would hide in a generated source.
+TAKEN_CLASSES = frozenset("Any Callable F False Mapping None Pads Tap Tensor True".split())
 
 
 @dataclass(frozen=True)
@@ -29,8 +36,9 @@ class Step:
 def steps(network: Network, first: str = "x") -> list[Step]:
     """The forward pass, line by line. A chain reuses one variable; a graph with branches names each value."""
     linear = network.is_linear()
-    variables = {layer.name: first if linear else layer.name for layer in network.layers}
-    variables[network.input.name] = first
+    variables = {network.input.name: first}
+    for layer in network.layers:
+        variables[layer.name] = first if linear else _variable(layer.name)
     return [
         Step(
             layer,
@@ -41,10 +49,21 @@ def steps(network: Network, first: str = "x") -> list[Step]:
     ]
 
 
+def _variable(name: str) -> str:
+    """An operator's name as a variable, with one more '_' behind it where the generated source needs that name."""
+    return f"{name}_" if name.rstrip("_") in TAKEN else name
+
+
 def class_name(network: Network) -> str:
     """The network's name as a class: `alexnet_narrow` becomes `AlexNetNarrow`."""
     words = (re.sub(r"(?<=.)net(\d*)$", r"Net\1", word) for word in network.name.split("_"))
-    return "".join(word[0].upper() + word[1:] for word in words if word)
+    name = "".join(word[0].upper() + word[1:] for word in words if word)
+    return f"{name}Network" if name in TAKEN_CLASSES else name
+
+
+def code(lines: Iterable[str]) -> str:
+    """Lines of a generated source without their comments, which hold words of the spec."""
+    return "\n".join(line.partition("  # ")[0] for text in lines for line in text.splitlines())
 
 
 def comment(layer: Layer, layout: str = "NCHW") -> str:

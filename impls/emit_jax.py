@@ -2,7 +2,7 @@
 
 from typing import assert_never
 
-from impls.emission import Step, batched, comment, header, number, pads_with_overflow, steps, wrapped
+from impls.emission import Step, batched, code, comment, header, number, pads_with_overflow, steps, wrapped
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -93,14 +93,13 @@ def emit(network: Network, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     used = {name for layer in network.layers if (name := _function(layer.operator))}
     body = [line for step in steps(network) for line in _forward(step)]
-    numpy = any("jnp." in line for line in [*body, *(FUNCTIONS[name] for name in used)])
-    lax = any("lax." in line for line in [*body, *(FUNCTIONS[name] for name in used)])
+    text = code([*body, *(FUNCTIONS[name] for name in used)])
     parts = [
         header(network, "JAX", origin, NOTES),
         "from collections.abc import Callable\n",
         "import jax",
-        *(["import jax.numpy as jnp"] if numpy else []),
-        *(["from jax import lax"] if lax else []),
+        *(["import jax.numpy as jnp"] if "jnp." in text else []),
+        *(["from jax import lax"] if "lax." in text else []),
         "",
         PREAMBLE,
         *(FUNCTIONS[name] + "\n" for name in FUNCTIONS if name in used),

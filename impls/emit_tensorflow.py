@@ -6,6 +6,7 @@ from impls.emission import (
     Step,
     batched,
     class_name,
+    code,
     comment,
     header,
     number,
@@ -103,7 +104,7 @@ def emit(network: Network, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     name = class_name(network)
     body = [line for step in steps(network) for line in _forward(step)]
-    used = {function for function in FUNCTIONS if any(f"{function}(" in line for line in body)}
+    used = {function for function in FUNCTIONS if f"{function}(" in code(body)}
     held = [wrapped(line) for layer in network.layers if (line := _held(layer))]
     pads = ["Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)"]
     preamble = PREAMBLE.replace("\nTap =", "\n".join(["", *pads, "Tap ="])) if used & {"conv", "padded"} else PREAMBLE

@@ -6,6 +6,7 @@ from impls.emission import (
     Step,
     batched,
     class_name,
+    code,
     comment,
     header,
     number,
@@ -78,7 +79,7 @@ def no_tap(_name: str, value: Tensor) -> Tensor:
 
 
 def _imports(body: list[str]) -> str:
-    functional = any("F." in line for line in body)
+    functional = "F." in code(body)
     lines = ["from collections.abc import Callable", "", "import torch", "from torch import Tensor, nn"]
     if functional:
         lines.append("from torch.nn import functional as F")
