@@ -25,6 +25,8 @@ STDERR_CHARACTERS = 400
 MAX_ANSWER = 1024 * 1024
 #: How long a worker may take to end by itself once it is asked to, or has closed its output.
 GRACE_S = 3.0
+#: How often the suite looks whether a worker that does not answer is still there.
+LOOK_S = 0.5
 #: How long what it wrote to standard error before its answer may take to arrive after it.
 SETTLE_S = 0.05
 
@@ -180,7 +182,7 @@ class Worker:
 
     def _answer(self, asked: str, within_s: float) -> dict[str, Any]:
         try:
-            line = self._answers.get(timeout=within_s)
+            line = self._line(within_s)
         except queue.Empty:
             raise self._error("hung", f"{asked}: no answer within {self.timeout_s:g} s") from None
         if line is None:
@@ -202,6 +204,22 @@ class Worker:
                 raise self._error(
                     "nonsense", f"{asked}: expected the JSON answer {self._count}, found {line.strip()[:120]!r}"
                 )
+
+    def _line(self, within_s: float) -> str | None:
+        """The next line, or nothing where there will be none; raises queue.Empty when time is over.
+
+        A process that the worker started may hold its output open after the worker has ended.
+        """
+        deadline_s = time.monotonic() + within_s
+        while True:
+            ended = not self.alive
+            try:
+                return self._answers.get(timeout=max(0.0, min(deadline_s - time.monotonic(), LOOK_S)))
+            except queue.Empty:
+                if ended:
+                    return None
+                if time.monotonic() >= deadline_s:
+                    raise
 
     def _crashed(self, asked: str) -> WorkerError:
         process = self._process

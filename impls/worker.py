@@ -22,15 +22,20 @@ from impls.protocol import PROTOCOL, Load, RefusedError, Trace
 from impls.runner import Runner
 from spec.tensors import read, write
 
+#: The unit of ru_maxrss: kibibytes, but bytes on macOS.
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+
 
 def serve(framework: str, make: Callable[[], Runner]) -> None:
     """Answer requests, with the runner that `make` gives, until `stop` or the end of standard input."""
-    answers = _private_stdout()
+    requests, answers = _private_stdin(), _private_stdout()
     runner: Runner | None = None
-    for line in sys.stdin:
+    for line in requests:
         request: dict[str, Any] = {}
         try:
-            request = _request(line)
+            request.update(_request(line))
+            if "do" not in request:
+                raise RefusedError("bad_request", "expected a JSON object with the key 'do'")
             if request["do"] == "stop":
                 break
             if runner is None:
@@ -46,6 +51,15 @@ def serve(framework: str, make: Callable[[], Runner]) -> None:
         print(json.dumps({"id": request.get("id"), **answer}), file=answers, flush=True)
 
 
+def _private_stdin() -> TextIO:
+    """Keep the real standard input for requests; a process that the framework starts must not read them."""
+    requests = os.fdopen(os.dup(0), encoding="utf-8", errors="replace")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return requests
+
+
 def _private_stdout() -> TextIO:
     """Keep the real standard output for answers; whatever else prints there goes to standard error."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
@@ -56,10 +70,10 @@ def _private_stdout() -> TextIO:
 def _request(line: str) -> dict[str, Any]:
     try:
         request = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RefusedError("bad_request", f"expected a JSON object a line: {error}") from None
-    if not isinstance(request, dict) or "do" not in request:
-        raise RefusedError("bad_request", "expected a JSON object with the key 'do'")
+    if not isinstance(request, dict):
+        raise RefusedError("bad_request", f"expected a JSON object a line, found {line.strip()!r:.80}")
     return request
 
 
@@ -114,7 +128,7 @@ def _trace(request: Trace, runner: Runner) -> dict[str, Any]:
     (x,) = read(Path(request.input)).values()
     recorded, device = runner.trace(x, substitutes, request.taps)
     write(Path(request.output), recorded)
-    return {"device": device, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    return {"device": device, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES}
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -1,0 +1,162 @@
+"""The worker's end of the protocol: every request has one answer, and nothing else is on its standard output."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from impls.frameworks import FRAMEWORKS
+from impls.protocol import PROTOCOL
+from spec import tensors
+
+ROOT = Path(__file__).parents[2]
+HELLO = {"id": 1, "do": "hello", "protocol": PROTOCOL}
+LOAD = {
+    "id": 2,
+    "do": "load",
+    "network": "",
+    "source": None,
+    "weights": "",
+    "device": "cpu",
+    "dtype": "float32",
+    "mode": "compiled",
+    "lowering": "native",
+    "threads": 1,
+}
+
+
+def converse(*requests: object, module: str = "tests.impls.fake_worker", words: tuple[str, ...] = ()) -> Any:
+    """What a worker answers to requests (text is sent as it is), and its standard error."""
+    lines = [request if isinstance(request, str) else json.dumps(request) for request in requests]
+    done = subprocess.run(
+        [sys.executable, "-m", module, *words],
+        input="".join(f"{line}\n" for line in lines),
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        cwd=ROOT,
+        timeout=60,
+        check=True,
+    )
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def error_of(*requests: object) -> tuple[str, str]:
+    """The error in the last of the answers."""
+    answers, _ = converse(*requests)
+    return answers[-1]["error"]["kind"], answers[-1]["error"]["message"]
+
+
+def test_hello_says_what_the_worker_is() -> None:
+    (answer,), _ = converse(HELLO)
+    assert answer["id"] == 1
+    assert answer["ok"] | {"environment": None} == {
+        "protocol": "lockstep-worker/1",
+        "framework": "fake",
+        "version": "1.2.3",
+        "substitutes": True,
+        "devices": ["cpu"],
+        "environment": None,
+    }
+    environment = answer["ok"]["environment"]
+    assert (environment["colour"], environment["numpy"]) == ("blue", np.__version__)
+
+
+def test_trace_writes_the_taps_and_says_where_they_were(tmp_path: Path) -> None:
+    x = np.arange(12, dtype=np.float32).reshape(1, 3, 2, 2)
+    tensors.write(tmp_path / "input", {"image": x})
+    tensors.write(tmp_path / "given", {"a": np.array([10], np.float32)})
+    trace = {"do": "trace", "input": str(tmp_path / "input"), "taps": ["a", "b"], "output": str(tmp_path / "output")}
+    answers, _ = converse(
+        LOAD,
+        trace | {"id": 3, "substitutes": None},
+        trace | {"id": 4, "substitutes": str(tmp_path / "given"), "output": str(tmp_path / "substituted")},
+    )
+    assert [answer["id"] for answer in answers] == [2, 3, 4]
+    assert answers[0]["ok"] == {}
+    assert answers[1]["ok"]["device"] == "cpu"
+    assert answers[1]["ok"]["peak_bytes"] > 2**20
+    for name, added in (("output", 1), ("substituted", 11)):
+        recorded = tensors.read(tmp_path / name)
+        assert recorded.keys() == {"a", "b"}
+        assert np.array_equal(recorded["a"], x + added)
+
+
+def test_noise_of_the_framework_goes_to_stderr() -> None:
+    answers, stderr = converse(LOAD)
+    assert [answer["id"] for answer in answers] == [2]
+    for words in ("print while it starts", "print of Python", "write to descriptor 1", "print of a child"):
+        assert words in stderr
+
+
+def test_a_process_that_the_framework_starts_reads_no_requests() -> None:
+    answers, _ = converse(LOAD, HELLO, HELLO)
+    assert ["ok" in answer for answer in answers] == [True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        ("", "expected a JSON object a line: "),
+        ("not JSON", "expected a JSON object a line: "),
+        ("[" * 100_000, "expected a JSON object a line"),
+        ("[1]", "expected a JSON object a line, found '[1]'"),
+        ('"word"', "expected a JSON object a line, found "),
+        ({"id": 5}, "expected a JSON object with the key 'do'"),
+        ({"id": 5, "do": "dance"}, "expected hello, load, trace or stop, found 'dance'"),
+        ({"id": 5, "do": None}, "expected hello, load, trace or stop, found None"),
+        ({"id": 5, "do": "load", "network": ""}, "load: expected the keys source, weights, device, dtype, mode"),
+        ({"id": 5, "do": "trace"}, "trace: expected the keys input, substitutes, taps, output, found none"),
+    ],
+)
+def test_a_bad_request_is_refused_and_the_next_one_answered(request_: object, message: str) -> None:
+    answers, _ = converse(request_, HELLO)
+    assert answers[0]["id"] == (request_["id"] if isinstance(request_, dict) else None)
+    assert answers[0]["error"]["kind"] == "bad_request"
+    assert message in answers[0]["error"]["message"]
+    assert "ok" in answers[1]
+
+
+@pytest.mark.parametrize("protocol", ["lockstep-worker/2", None, 1])
+def test_another_protocol_is_refused(protocol: object) -> None:
+    kind, message = error_of(HELLO | {"protocol": protocol})
+    assert (kind, message) == ("wrong_protocol", f"expected protocol lockstep-worker/1, found {protocol!r}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"device": "cuda"}, ("missing_device", "no cuda device for fake; found cpu")),
+        ({"mode": "unknown"}, ("unsupported", "fake has no mode 'unknown'")),
+        ({"mode": "broken"}, ("failed", r"KeyError: 'first line\nsecond line'")),
+        ({"mode": "full"}, ("out_of_memory", "no room")),
+        ({"mode": "full_in_words"}, ("out_of_memory", "RuntimeError: RESOURCE_EXHAUSTED: while allocating 1 TiB")),
+    ],
+)
+def test_what_goes_wrong_in_a_runner_has_its_kind(changes: dict[str, str], error: tuple[str, str]) -> None:
+    assert error_of(LOAD | changes) == error
+
+
+def test_a_missing_file_is_an_answer(tmp_path: Path) -> None:
+    trace = {"id": 3, "do": "trace", "input": str(tmp_path / "none"), "substitutes": None, "taps": [], "output": ""}
+    kind, message = error_of(LOAD, trace)
+    assert kind == "failed"
+    assert "No such file or directory" in message
+
+
+def test_stop_and_the_end_of_requests_end_the_worker() -> None:
+    assert converse({"do": "stop"}, HELLO)[0] == []
+    assert converse()[0] == []
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_missing_framework_is_named_with_its_interpreter(framework: str) -> None:
+    answers, _ = converse(HELLO, HELLO, module="impls.worker", words=(framework,))
+    assert len(answers) == 2
+    for answer in answers:
+        assert answer["error"]["kind"] == "missing_framework"
+        assert answer["error"]["message"].startswith(f"{framework} cannot be imported by {sys.executable}: No module")
