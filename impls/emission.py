@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from textwrap import wrap
 
 from spec.base import Shape
 from spec.network import Network
@@ -12,7 +13,7 @@ from spec.shapes import Layer, window
 WIDTH = 120
 
 #: Names that the bodies of generated functions read or assign beside the values of a graph.
-TAKEN = frozenset("batch_norm conv counted local_response_norm max_pool no_tap ones p padded sum_pool towers".split())
+TAKEN = frozenset("batch_norm conv counted local_response_norm max_pool no_tap p padded sum_pool towers".split())
 
 #: Classes that cannot be, or that a class of that name would hide in a generated source.
 TAKEN_CLASSES = frozenset("Any Callable F False Mapping None Pads Tap Tensor True".split())
@@ -99,13 +100,22 @@ def same_or_pair(pair: tuple[int, int]) -> str:
 def header(network: Network, framework: str, origin: str, notes: str) -> str:
     """The docstring of a generated source: what it is, that it is generated, from what, and how to make it again."""
     title = network.title.replace("\\", "\\\\").replace('"', "'")
+    first = _filled(f'"""{title}, in {framework}.')
     return (
-        f'"""{title}, in {framework}.\n\n'
+        f"{first}\n\n"
         f"{notes}\n\n"
         f"DO NOT EDIT. Generated from {origin}, sha256 {network.sha256[:16]}.\n"
         f"Generate it again with: python -m impls.generate {network.name}\n"
         '"""\n'
     )
+
+
+def _filled(text: str, lead: str = "") -> str:
+    """Prose in lines that are not too long, each after `lead`; a single word may be."""
+    lines = wrap(
+        text, WIDTH, initial_indent=lead, subsequent_indent=lead, break_long_words=False, break_on_hyphens=False
+    )
+    return "\n".join(lines)
 
 
 def wrapped(line: str) -> str:
@@ -115,7 +125,7 @@ def wrapped(line: str) -> str:
     code, mark, remark = line.partition("  # ")
     indent = code[: len(code) - len(code.lstrip())]
     if mark:
-        return f"{indent}# {remark}\n{wrapped(code)}"
+        return f"{_filled(remark, f'{indent}# ')}\n{wrapped(code)}"
     opening = min(position for bracket in "([" if (position := code.find(bracket)) >= 0)
     closing = max(code.rfind(")"), code.rfind("]"))
     inside, after = code[opening + 1 : closing], code[closing:]

@@ -32,7 +32,7 @@ from spec.operators import (
     Softmax,
     Tanh,
 )
-from spec.shapes import Layer, window
+from spec.shapes import Layer
 
 NOTES = """\
 Images are (N, C, H, W). Parameters have canonical names and layouts, which are torch's own: kernels
@@ -179,16 +179,7 @@ def _forward(step: Step) -> list[str]:
             pads = _torch_pads(pads_with_overflow(layer, operator))
             value = f"F.max_pool2d(F.pad({x}, {pads}, value=-torch.inf), {_window(operator)})"
         case AvgPool():
-            _, height, width = layer.input_shape
-            one = 1.0 if operator.padding_counted else 0.0
-            down, across = window(operator, height, width).overflow
-            ones = f"{x}.new_ones(1, 1, {height}, {width})"
-            before = [
-                f"        ones = F.pad({ones}, {_torch_pads(operator.pads)}, value={one})",
-                f"        counted = F.avg_pool2d(F.pad(ones, (0, {across}, 0, {down})), {_window(operator)})",
-            ]
-            pads = _torch_pads(pads_with_overflow(layer, operator))
-            value = f"F.avg_pool2d(F.pad({x}, {pads}), {_window(operator)}) / counted"
+            before, value = _average(layer, operator, x)
         case Lrn() if operator.towers > 1:
             value = f"torch.cat([{module}(tower) for tower in {x}.chunk({operator.towers}, dim=1)], dim=1)"
         case Lrn():
@@ -215,6 +206,20 @@ def _forward(step: Step) -> list[str]:
             assert_never(operator)
     line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer)}'
     return [*map(wrapped, before), wrapped(line)]
+
+
+def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:
+    """Means over padded windows; where not all of a window counts, divided by the share that does."""
+    _, height, width = layer.input_shape
+    pads = pads_with_overflow(layer, operator)
+    mean = f"F.avg_pool2d(F.pad({x}, {_torch_pads(pads)}), {_window(operator)})"
+    if operator.padding_counted and pads == operator.pads:
+        return [], mean
+    top, left, bottom, right = operator.pads if operator.padding_counted else (0, 0, 0, 0)
+    ones = f"{x}.new_ones(1, 1, {height + top + bottom}, {width + left + right})"
+    rest = (pads[0] - top, pads[1] - left, pads[2] - bottom, pads[3] - right)
+    counted = f"        counted = F.avg_pool2d(F.pad({ones}, {_torch_pads(rest)}), {_window(operator)})"
+    return [counted], f"{mean} / counted"
 
 
 def _even(pads: tuple[int, int, int, int]) -> bool:

@@ -36,16 +36,21 @@ def source_text(network: Network, framework: FrameworkName) -> str:
 def write_source(network: Network, framework: FrameworkName, folder: Path = BUILD) -> Path:
     """Write one source under `folder`, in a folder of its spec's hash, and return its path; raises NotRunError."""
     path = folder / network.sha256[:16] / f"{network.name}_{framework}.py"
-    text = source_text(network, framework)
+    _write(path, source_text(network, framework))
+    return path
+
+
+def _write(path: Path, text: str) -> None:
+    """Write `text` whole, unless it stands there already; raises NotRunError."""
     try:
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(f".{path.name}.{os.getpid()}")
-            part.write_text(text, encoding="utf-8")
-            part.replace(path)
+        if path.exists() and path.read_bytes() == text.encode():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f".{path.name}.{os.getpid()}")
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
     except OSError as error:
         raise NotRunError(f"{path}: expected to write a generated source, found: {error.strerror}") from None
-    return path
 
 
 def main(arguments: list[str]) -> Exit:
@@ -67,9 +72,9 @@ def main(arguments: list[str]) -> Exit:
         for framework in FRAMEWORKS:
             if find(name) == NETWORKS / f"{network.name}.yaml" and network.name in COMMITTED_NETWORKS:
                 path = COMMITTED / f"{network.name}_{framework}.py"
-                path.write_text(source_text(network, framework), encoding="utf-8")
+                _write(path, source_text(network, framework))
             else:
-                path = write_source(network, framework)
+                path = write_source(network, framework, BUILD)
             print(os.path.relpath(path))
     return Exit.PASSED
 

@@ -1,0 +1,121 @@
+"""Every operator once, with odd pads, groups, branches and both ways of rounding, in JAX.
+
+Images are (N, C, H, W). Parameters are a tree, `parameters["conv1"]["weight"]`, in canonical layouts: kernels
+(O, I/groups, H, W), dense weights (out, in), features flattened channel first.
+
+DO NOT EDIT. Generated from the spec of all_operators, sha256 cc7bae07b6fa45c7.
+Generate it again with: python -m impls.generate all_operators
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+LAYOUT = "NCHW"
+
+Parameters = dict[str, dict[str, jax.Array]]
+Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+Tap = Callable[[str, jax.Array], jax.Array]
+
+
+def no_tap(_name: str, value: jax.Array) -> jax.Array:
+    """Leave every value as it is."""
+    return value
+
+
+def conv(
+    x: jax.Array,
+    p: dict[str, jax.Array],
+    stride: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+    groups: int = 1,
+) -> jax.Array:
+    """Cross-correlation with the kernel (O, I/groups, H, W), and the bias where there is one."""
+    y = lax.conv_general_dilated(
+        x, p["weight"], stride, pads, dimension_numbers=("NCHW", "OIHW", "NCHW"), feature_group_count=groups
+    )
+    return y + p["bias"][:, None, None] if "bias" in p else y
+
+
+def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
+    pads = ((0, 0), (n // 2, n // 2), (0, 0), (0, 0))
+    sums: jax.Array = lax.reduce_window(x * x, 0.0, lax.add, (1, n, 1, 1), (1, 1, 1, 1), pads)
+    return x / (k + alpha * sums) ** beta
+
+
+def max_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Maximum over windows; padding never wins."""
+    y: jax.Array = lax.reduce_window(x, -jnp.inf, lax.max, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+    return y
+
+
+def sum_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Sum over windows."""
+    y: jax.Array = lax.reduce_window(x, 0.0, lax.add, (1, 1, *kernel), (1, 1, *stride), ((0, 0), (0, 0), *pads))
+    return y
+
+
+def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Array:
+    """Normalise every channel with its stored mean and variance."""
+    factor = p["scale"] * lax.rsqrt(p["variance"] + epsilon)
+    return (x - p["mean"][:, None, None]) * factor[:, None, None] + p["shift"][:, None, None]
+
+
+def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
+    """(N, 6, 17, 13) → (N, 11).
+
+    `tap` sees every operator's output, and what it returns is read next.
+    """
+    p = parameters
+    conv1 = tap("conv1", conv(x, p["conv1"], stride=(2, 1), pads=((1, 0), (2, 1)), groups=2))  # (N, 8, 8, 12)
+    bn1 = tap("bn1", batch_norm(conv1, p["bn1"], epsilon=1e-05))  # (N, 8, 8, 12)
+    tanh1 = tap("tanh1", jnp.tanh(bn1))  # (N, 8, 8, 12)
+    conv2 = tap("conv2", conv(bn1, p["conv2"], pads=((1, 1), (1, 1))))  # (N, 8, 8, 12)
+    sum1 = tap("sum1", tanh1 + conv2 + bn1)  # (N, 8, 8, 12)
+    relu1 = tap("relu1", jax.nn.relu(sum1))  # (N, 8, 8, 12)
+    towers = jnp.split(relu1, 2, axis=1)
+    # (N, 8, 8, 12)
+    norm1 = tap(
+        "norm1", jnp.concatenate([local_response_norm(t, n=5, k=1.0, alpha=0.02, beta=0.5) for t in towers], axis=1)
+    )
+    pool_a = tap("pool_a", max_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((0, 2), (1, 0))))  # (N, 8, 4, 6)
+    counted = sum_pool(jnp.ones((1, 1, 9, 12)), kernel=(3, 3), stride=(2, 2), pads=((0, 0), (0, 1)))
+    # (N, 8, 4, 6)
+    pool_b = tap("pool_b", sum_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1))) / counted)
+    counted = sum_pool(jnp.ones((1, 1, 8, 12)), kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1)))
+    # (N, 8, 4, 6)
+    pool_c = tap("pool_c", sum_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1))) / counted)
+    join = tap("join", jnp.concatenate([pool_a, pool_b, pool_c], axis=1))  # (N, 24, 4, 6)
+    counted = sum_pool(jnp.ones((1, 1, 6, 8)), kernel=(3, 3), stride=(2, 2), pads=((0, 1), (0, 1)))
+    # (N, 24, 3, 4)
+    pool_d = tap("pool_d", sum_pool(join, kernel=(3, 3), stride=(2, 2), pads=((1, 2), (1, 2))) / counted)
+    counted = sum_pool(jnp.ones((1, 1, 3, 4)), kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1)))
+    # (N, 24, 2, 2)
+    pool_e = tap("pool_e", sum_pool(pool_d, kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1))) / counted)
+    pool_f = tap("pool_f", max_pool(pool_d, kernel=(2, 2), stride=(2, 2), pads=((0, 1), (0, 0))))  # (N, 24, 2, 2)
+    sum2 = tap("sum2", pool_e + pool_f)  # (N, 24, 2, 2)
+    pool_g = tap("pool_g", sum_pool(sum2, kernel=(2, 1), stride=(1, 1)) / 2)  # (N, 24, 1, 2)
+    flat = tap("flat", pool_g.reshape(len(pool_g), -1))  # (N, 48)
+    gap = tap("gap", join.mean(axis=(2, 3), keepdims=True))  # (N, 24, 1, 1)
+    flat2 = tap("flat2", gap.reshape(len(gap), -1))  # (N, 24)
+    both = tap("both", jnp.concatenate([flat, flat2], axis=1))  # (N, 72)
+    fc = tap("fc", both @ p["fc"]["weight"].T)  # (N, 11)
+    drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
+    drop_b = tap("drop_b", drop_a)  # (N, 11)
+    return tap("prob", jax.nn.softmax(drop_b, axis=1))  # (N, 11)
+
+
+def load(tensors: dict[str, jax.Array]) -> Parameters:
+    """The parameter tree that holds `tensors` (canonical names and layouts)."""
+    tree: Parameters = {}
+    for name, value in tensors.items():
+        layer, _, parameter = name.partition(".")
+        tree.setdefault(layer, {})[parameter] = value
+    return tree
