@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from impls.protocol import PROTOCOL, Load, Trace
+from impls.protocol import PROTOCOL, Load, Prepare, Time, Trace, Verify
 from spec.exits import one_line
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +50,8 @@ class Hello:
     """Whether it can replace what operators read; without that no check is layer-local."""
     devices: tuple[str, ...]
     environment: dict[str, str]
+    import_s: float | None = None
+    """How long it took to import the framework, where the worker tells."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,27 @@ class Traced:
     """Where the recorded tensors were."""
     peak_bytes: int | None
     """The most memory that the process held so far, where it says so."""
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a worker says of the first call of a workload."""
+
+    first_call_s: float
+    """With everything that is compiled in it."""
+
+
+@dataclass(frozen=True)
+class Timed:
+    """What a worker says of a chunk of timed calls."""
+
+    durations_s: tuple[float, ...]
+    busy_threads: float
+    """Processor time over time: how many threads were busy on average."""
+    cpus: tuple[int, ...]
+    """The processors that it was allowed to use."""
+    peak_bytes: int | None
+    device_peak_bytes: int | None
 
 
 def framework_command(framework: str, python: Path | str) -> list[str]:
@@ -134,22 +157,52 @@ class Worker:
                     substitutes=substitutes,
                     devices=tuple(map(_printable, devices)),
                     environment={_printable(key): _printable(value) for key, value in environment.items()},
+                    import_s=self._number(answer, "import_s") if "import_s" in answer else None,
                 )
             case _:
                 keys = "'framework', 'version', 'substitutes' (a boolean), 'devices' (a list) and 'environment'"
                 raise self._error("nonsense", f"hello: expected {keys} of {PROTOCOL}, found {answer!s:.200}")
 
-    def load(self, request: Load) -> None:
-        """Have a network made ready; raises WorkerError."""
-        self._ask({"do": "load", **asdict(request)})
+    def load(self, request: Load) -> float | None:
+        """Have a network made ready; how long that took in seconds, where the worker tells. Raises WorkerError."""
+        answer = self._ask({"do": "load", **asdict(request)})
+        return self._number(answer, "build_s") if "build_s" in answer else None
 
     def trace(self, request: Trace) -> Traced:
         """Have the network run once; raises WorkerError."""
         answer = self._ask({"do": "trace", **asdict(request)})
-        peak = answer.get("peak_bytes")
-        if type(peak) is not int or not 0 <= peak < 2**63:
-            peak = None
-        return Traced(device=_printable(answer.get("device", "unknown")), peak_bytes=peak)
+        return Traced(device=_printable(answer.get("device", "unknown")), peak_bytes=_bytes(answer.get("peak_bytes")))
+
+    def prepare(self, request: Prepare) -> Prepared:
+        """Have a workload made ready and run once; raises WorkerError."""
+        answer = self._ask({"do": "prepare", **asdict(request)})
+        return Prepared(first_call_s=self._number(answer, "first_call_s"))
+
+    def time(self, request: Time) -> Timed:
+        """Have the prepared workload run again and again; raises WorkerError."""
+        answer = self._ask({"do": "time", **asdict(request)})
+        match answer.get("durations_s"):
+            case [*durations] if durations and all(isinstance(duration, float) for duration in durations):
+                return Timed(
+                    durations_s=tuple(durations),
+                    busy_threads=self._number(answer, "busy_threads"),
+                    cpus=tuple(answer.get("cpus", ())),
+                    peak_bytes=_bytes(answer.get("peak_bytes")),
+                    device_peak_bytes=_bytes(answer.get("device_peak_bytes")),
+                )
+            case other:
+                raise self._error("nonsense", f"time: expected a list of durations, found {other!s:.80}")
+
+    def verify(self, request: Verify) -> float:
+        """The relative RMS error of what was last timed, infinite where it is not finite; raises WorkerError."""
+        answer = self._ask({"do": "verify", **asdict(request)})
+        return float("inf") if answer.get("relative_rms") is None else self._number(answer, "relative_rms")
+
+    def _number(self, answer: dict[str, Any], key: str) -> float:
+        value = answer.get(key)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._error("nonsense", f"expected a number {key!r}, found {value!s:.80}")
+        return float(value)
 
     def stop(self) -> None:
         """End the process and all that it started."""
@@ -303,3 +356,8 @@ def _pump_stderr(stream: IO[str], lines: deque[str]) -> None:
 def _kill_group(process: "subprocess.Popen[str]", number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
+
+
+def _bytes(value: object) -> int | None:
+    """A number of bytes that a worker told, or nothing where it told none that can be one."""
+    return value if type(value) is int and 0 <= value < 2**63 else None

@@ -36,6 +36,34 @@ class Load:
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Ask a worker to make a workload of the loaded network ready to be timed, and to run it once."""
+
+    workload: str
+    """What is timed: `forward`."""
+    input: str
+    """Path of a safetensors file with one tensor (N, C, H, W)."""
+
+
+@dataclass(frozen=True)
+class Time:
+    """Ask a worker to run the prepared workload again and again, one duration a call."""
+
+    min_s: float
+    """Go on until so many seconds have passed …"""
+    max_calls: int
+    """… or until so many calls are done."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Ask a worker to compare the output of the last timed call with what was expected."""
+
+    expected: str
+    """Path of a safetensors file with one tensor, `expected`, in float64."""
+
+
+@dataclass(frozen=True)
 class Trace:
     """Ask a worker to run the loaded network once."""
 

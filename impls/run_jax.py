@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, from_canonical, import_source, require_device, to_canonical
+from impls.runner import Array, from_canonical, import_source, require_device, require_forward, to_canonical
 from spec.tensors import read
 
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # before JAX looks; else it takes most of a GPU
@@ -41,7 +41,9 @@ class JaxRunner:
         with jax.default_device(self.device):
             tensors = {name: jax.device_put(value, self.device) for name, value in read(Path(request.weights)).items()}
         self.parameters = self.module.load(tensors)
-        self.run: Callable[..., dict[str, jax.Array]] = _mode(partial(_traced, self.module.forward), request.mode)
+        self.mode = request.mode
+        run = partial(_traced, self.module.forward)
+        self.run: Callable[..., dict[str, jax.Array]] = _mode(run, self.mode, static_argnums=0)
 
     def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
         layout = self.module.LAYOUT
@@ -55,6 +57,20 @@ class JaxRunner:
             {name: to_canonical(np.asarray(value), layout) for name, value in recorded.items()},
             " and ".join(sorted(names.get(platform, platform) for platform in platforms)),
         )
+
+    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
+        require_forward(workload, "jax")
+        placed = jax.device_put(from_canonical(x, self.module.LAYOUT), self.device)
+        forward = _mode(self.module.forward, self.mode)
+        return lambda: forward(self.parameters, placed).block_until_ready()
+
+    def fetch(self, output: Any) -> Array:
+        return to_canonical(np.asarray(output), self.module.LAYOUT)
+
+    def device_peak_bytes(self) -> int | None:
+        statistics = self.device.memory_stats() or {}
+        peak: int | None = statistics.get("peak_bytes_in_use")
+        return peak
 
 
 def _traced(
@@ -83,10 +99,10 @@ def _device(name: str) -> Any:
         return None
 
 
-def _mode(run: Callable[..., Any], mode: str) -> Callable[..., Any]:
+def _mode(run: Callable[..., Any], mode: str, **options: Any) -> Callable[..., Any]:
     match mode:
         case "compiled":
-            return jax.jit(run, static_argnums=0)
+            return jax.jit(run, **options)
         case "eager":
             return run
         case _:

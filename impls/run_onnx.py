@@ -1,6 +1,8 @@
 """Runs generated ONNX models in ONNX Runtime."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime
@@ -8,7 +10,7 @@ from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, import_source, require_device
+from impls.runner import Array, import_source, require_device, require_forward
 from spec.tensors import read
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -50,14 +52,29 @@ class OnnxRunner:
         device = next((name for name, provider in PROVIDERS.items() if provider == used), used)
         return dict(zip(taps, values, strict=True)), device
 
+    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
+        require_forward(workload, "onnx")
+        self.sessions.clear()  # each holds all weights
+        session = self._session([], {})
+        (first,) = (entry.name for entry in session.get_inputs())
+        return lambda: session.run(None, {first: x})[0]
+
+    def fetch(self, output: Any) -> Array:
+        value: Array = output
+        return value
+
+    def device_peak_bytes(self) -> int | None:
+        return None
+
     def _session(self, taps: list[str], substitutes: dict[str, Array]) -> InferenceSession:
         def tap(name: str, value: str) -> str:
             return f"{name}{SUBSTITUTE}" if name in substitutes else value
 
         model: onnx.ModelProto = self.module.build({}, tap)
         model.graph.initializer.extend(_given(name, value) for name, value in self.tensors.items())
-        del model.graph.output[:]
-        model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps)
+        if taps:
+            del model.graph.output[:]
+            model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps)
         for name, value in substitutes.items():
             kind = np_dtype_to_tensor_dtype(value.dtype)
             model.graph.input.append(make_tensor_value_info(f"{name}{SUBSTITUTE}", kind, value.shape))

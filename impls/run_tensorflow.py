@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, from_canonical, import_source, require_device, to_canonical
+from impls.runner import Array, from_canonical, import_source, require_device, require_forward, to_canonical
 from spec.tensors import read
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow loads; else every start prints its build
@@ -57,6 +57,28 @@ class TensorflowRunner:
             " and ".join(sorted(names.get(kind, str(kind)) for kind in kinds)),
         )
 
+    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
+        require_forward(workload, "tensorflow")
+        forward = _mode(self.model.forward, self.mode)
+        with tf.device(self.device):
+            placed = tf.constant(from_canonical(x, self.module.LAYOUT))
+
+        def step() -> tf.Tensor:
+            with tf.device(self.device):
+                y = forward(placed)
+            tf.test.experimental.sync_devices()
+            return y
+
+        return step
+
+    def fetch(self, output: Any) -> Array:
+        return to_canonical(output.numpy(), self.module.LAYOUT)
+
+    def device_peak_bytes(self) -> int | None:
+        if self.device.startswith("/CPU"):
+            return None
+        return int(tf.config.experimental.get_memory_info(self.device.removeprefix("/"))["peak"])
+
     def _run(self, taps: tuple[str, ...]) -> Callable[..., Any]:
         def traced(x: tf.Tensor, substitutes: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             recorded = {}
@@ -69,14 +91,18 @@ class TensorflowRunner:
             self.model.forward(x, tap)
             return recorded
 
-        match self.mode:
-            case "eager":
-                return traced
-            case "compiled" | "xla":
-                compiled: Callable[..., Any] = tf.function(traced, jit_compile=self.mode == "xla")
-                return compiled
-            case _:
-                raise RefusedError("unsupported", f"tensorflow has no mode {self.mode!r}")
+        return _mode(traced, self.mode)
+
+
+def _mode(run: Callable[..., Any], mode: str) -> Callable[..., Any]:
+    match mode:
+        case "eager":
+            return run
+        case "compiled" | "xla":
+            compiled: Callable[..., Any] = tf.function(run, jit_compile=mode == "xla")
+            return compiled
+        case _:
+            raise RefusedError("unsupported", f"tensorflow has no mode {mode!r}")
 
 
 def _set_threads(threads: int) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, import_source, require_device
+from impls.runner import Array, import_source, require_device, require_forward
 from spec.tensors import read
 
 # Weights and inputs are mapped from files, read-only, and shared by all workers; no runner writes to them.
@@ -55,6 +55,26 @@ class TorchRunner:
         self.forward(torch.from_numpy(x).to(self.device), tap)
         devices = {value.device.type for value in recorded.values()}
         return {name: value.numpy(force=True) for name, value in recorded.items()}, " and ".join(sorted(devices))
+
+    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
+        require_forward(workload, "torch")
+        placed = torch.from_numpy(x).to(self.device)
+
+        @torch.inference_mode()
+        def step() -> Tensor:
+            y = self.forward(placed)
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            return y
+
+        return step
+
+    def fetch(self, output: Any) -> Array:
+        value: Array = output.numpy(force=True)
+        return value
+
+    def device_peak_bytes(self) -> int | None:
+        return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
 
 
 def _declare_precision(dtype: str) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Protocol
@@ -35,6 +36,27 @@ class Runner(Protocol):
     def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
         """Run once on `x` (N, C, H, W); return the recorded taps in canonical layout, and the device that held them."""
         ...
+
+    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
+        """A function of no arguments that runs `workload` on `x` once, and returns when the device has finished.
+
+        What it returns is the network's output in the framework's own form. Raises RefusedError for other workloads.
+        """
+        ...
+
+    def fetch(self, output: Any) -> Array:
+        """What a prepared function returned, in canonical layout."""
+        ...
+
+    def device_peak_bytes(self) -> int | None:
+        """The most memory of the device that was in use, where the framework tells."""
+        ...
+
+
+def require_forward(workload: str, framework: str) -> None:
+    """Raise RefusedError for a workload that a runner does not have."""
+    if workload != "forward":
+        raise RefusedError("unsupported", f"{framework} has no workload {workload!r}; it has forward")
 
 
 def import_source(path: str | None) -> ModuleType:

@@ -8,8 +8,8 @@ import importlib
 import json
 import os
 import platform
-import resource
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
@@ -18,18 +18,16 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from impls.protocol import PROTOCOL, Load, RefusedError, Trace
+from impls.protocol import PROTOCOL, Load, Prepare, RefusedError, Time, Trace, Verify
 from impls.runner import Runner
+from impls.timing import Stopwatch, peak_bytes
 from spec.tensors import read, write
-
-#: The unit of ru_maxrss: kibibytes, but bytes on macOS.
-_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 def serve(framework: str, make: Callable[[], Runner]) -> None:
     """Answer requests, with the runner that `make` gives, until `stop` or the end of standard input."""
     requests, answers = _private_stdin(), _private_stdout()
-    runner: Runner | None = None
+    host: _Host | None = None
     for line in requests:
         request: dict[str, Any] = {}
         try:
@@ -38,9 +36,9 @@ def serve(framework: str, make: Callable[[], Runner]) -> None:
                 raise RefusedError("bad_request", "expected a JSON object with the key 'do'")
             if request["do"] == "stop":
                 break
-            if runner is None:
-                runner = make()
-            answer: dict[str, Any] = {"ok": _do(request, framework, runner)}
+            if host is None:
+                host = _Host(framework, make)
+            answer: dict[str, Any] = {"ok": host.do(request)}
         except RefusedError as error:
             answer = _refusal(error.kind, str(error))
         except MemoryError as error:
@@ -89,46 +87,66 @@ def framework_runner(framework: str) -> Runner:
     return runner
 
 
-def _do(request: dict[str, Any], framework: str, runner: Runner) -> dict[str, Any]:
-    match request["do"]:
-        case "hello":
-            return _hello(request, framework, runner)
-        case "load":
-            runner.load(Load(**_arguments(request, Load)))
-            gc.collect()
-            return {}
-        case "trace":
-            return _trace(Trace(**_arguments(request, Trace)), runner)
-        case unknown:
-            raise RefusedError("bad_request", f"expected hello, load, trace or stop, found {unknown!r}")
-
-
-def _arguments(request: dict[str, Any], kind: type[Load] | type[Trace]) -> dict[str, Any]:
+def _arguments(request: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
     missing = [field.name for field in fields(kind) if field.name not in request]
     if missing:
         raise RefusedError("bad_request", f"{request['do']}: expected the keys {', '.join(missing)}, found none")
     return {field.name: request[field.name] for field in fields(kind)}
 
 
-def _hello(request: dict[str, Any], framework: str, runner: Runner) -> dict[str, Any]:
-    if request.get("protocol") != PROTOCOL:
-        raise RefusedError("wrong_protocol", f"expected protocol {PROTOCOL}, found {request.get('protocol')!r}")
-    return {
-        "protocol": PROTOCOL,
-        "framework": framework,
-        "version": runner.version,
-        "substitutes": True,
-        "devices": runner.devices(),
-        "environment": {"python": platform.python_version(), "numpy": np.__version__, **runner.environment()},
-    }
+class _Host:
+    """A runner and what is known of its start: does what requests ask for."""
 
+    def __init__(self, framework: str, make: Callable[[], Runner]) -> None:
+        self.framework = framework
+        start = time.perf_counter()
+        self.runner = make()
+        self.import_s = time.perf_counter() - start
+        self.stopwatch = Stopwatch(self.runner)
 
-def _trace(request: Trace, runner: Runner) -> dict[str, Any]:
-    substitutes = read(Path(request.substitutes)) if request.substitutes else None
-    (x,) = read(Path(request.input)).values()
-    recorded, device = runner.trace(x, substitutes, request.taps)
-    write(Path(request.output), recorded)
-    return {"device": device, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES}
+    def do(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request; raises RefusedError."""
+        match request["do"]:
+            case "hello":
+                return self._hello(request)
+            case "load":
+                start = time.perf_counter()
+                self.runner.load(Load(**_arguments(request, Load)))
+                duration_s = time.perf_counter() - start
+                gc.collect()
+                return {"build_s": duration_s}
+            case "trace":
+                return self._trace(Trace(**_arguments(request, Trace)))
+            case "prepare":
+                return self.stopwatch.prepare(Prepare(**_arguments(request, Prepare)))
+            case "time":
+                return self.stopwatch.time(Time(**_arguments(request, Time)))
+            case "verify":
+                return self.stopwatch.verify(Verify(**_arguments(request, Verify)))
+            case unknown:
+                known = "hello, load, trace, prepare, time, verify or stop"
+                raise RefusedError("bad_request", f"expected {known}, found {unknown!r}")
+
+    def _hello(self, request: dict[str, Any]) -> dict[str, Any]:
+        if request.get("protocol") != PROTOCOL:
+            raise RefusedError("wrong_protocol", f"expected protocol {PROTOCOL}, found {request.get('protocol')!r}")
+        runner = self.runner
+        return {
+            "protocol": PROTOCOL,
+            "framework": self.framework,
+            "version": runner.version,
+            "substitutes": True,
+            "devices": runner.devices(),
+            "environment": {"python": platform.python_version(), "numpy": np.__version__, **runner.environment()},
+            "import_s": self.import_s,
+        }
+
+    def _trace(self, request: Trace) -> dict[str, Any]:
+        substitutes = read(Path(request.substitutes)) if request.substitutes else None
+        (x,) = read(Path(request.input)).values()
+        recorded, device = self.runner.trace(x, substitutes, request.taps)
+        write(Path(request.output), recorded)
+        return {"device": device, "peak_bytes": peak_bytes()}
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -7,6 +7,7 @@ in a line of NumPy.
 import json
 import platform
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import numpy as np
 from conformance.meta.faults import NETWORK, Tensors
 from conformance.oracle import Array, evaluate
 from impls.protocol import Load
-from impls.runner import require_device
+from impls.runner import require_device, require_forward
 from impls.worker import serve
 from spec.load import load
 from spec.network import Network
@@ -60,6 +61,16 @@ class NumpyRunner:
         if self.fault == "missing_tap":
             del recorded["norm2"]
         return {name: value for name, value in recorded.items() if name in taps}, "cpu"
+
+    def prepare(self, workload: str, x: Array) -> Callable[[], Array]:
+        require_forward(workload, "numpy")
+        return lambda: self.trace(x, None, [self.network.output])[0][self.network.output]
+
+    def fetch(self, output: Array) -> Array:
+        return output
+
+    def device_peak_bytes(self) -> int | None:
+        return None
 
     def _value(self, layer: Layer, inputs: tuple[Array, ...]) -> Array:
         value = evaluate(layer, inputs, self.tensors).astype(np.float32)

@@ -54,6 +54,7 @@ def error_of(*requests: object) -> tuple[str, str]:
 def test_hello_says_what_the_worker_is() -> None:
     (answer,), _ = converse(HELLO)
     assert answer["id"] == 1
+    assert answer["ok"].pop("import_s") >= 0
     assert answer["ok"] | {"environment": None} == {
         "protocol": "lockstep-worker/1",
         "framework": "fake",
@@ -77,7 +78,7 @@ def test_trace_writes_the_taps_and_says_where_they_were(tmp_path: Path) -> None:
         trace | {"id": 4, "substitutes": str(tmp_path / "given"), "output": str(tmp_path / "substituted")},
     )
     assert [answer["id"] for answer in answers] == [2, 3, 4]
-    assert answers[0]["ok"] == {}
+    assert answers[0]["ok"].keys() == {"build_s"}
     assert answers[1]["ok"]["device"] == "cpu"
     assert answers[1]["ok"]["peak_bytes"] > 2**20
     for name, added in (("output", 1), ("substituted", 11)):
@@ -107,8 +108,8 @@ def test_a_process_that_the_framework_starts_reads_no_requests() -> None:
         ("[1]", "expected a JSON object a line, found '[1]'"),
         ('"word"', "expected a JSON object a line, found "),
         ({"id": 5}, "expected a JSON object with the key 'do'"),
-        ({"id": 5, "do": "dance"}, "expected hello, load, trace or stop, found 'dance'"),
-        ({"id": 5, "do": None}, "expected hello, load, trace or stop, found None"),
+        ({"id": 5, "do": "dance"}, "expected hello, load, trace, prepare, time, verify or stop, found 'dance'"),
+        ({"id": 5, "do": None}, "expected hello, load, trace, prepare, time, verify or stop, found None"),
         ({"id": 5, "do": "load", "network": ""}, "load: expected the keys source, weights, device, dtype, mode"),
         ({"id": 5, "do": "trace"}, "trace: expected the keys input, substitutes, taps, output, found none"),
     ],
@@ -160,3 +161,30 @@ def test_a_missing_framework_is_named_with_its_interpreter(framework: str) -> No
     for answer in answers:
         assert answer["error"]["kind"] == "missing_framework"
         assert answer["error"]["message"].startswith(f"{framework} cannot be imported by {sys.executable}: No module")
+
+
+def test_time_gives_one_duration_a_call_and_verify_compares_what_was_timed(tmp_path: Path) -> None:
+    x = np.ones((1, 3, 2, 2), np.float32)
+    tensors.write(tmp_path / "input", {"image": x})
+    tensors.write(tmp_path / "right", {"expected": (x + 1).astype(np.float64)})
+    tensors.write(tmp_path / "wrong", {"expected": (x + 3).astype(np.float64)})
+    answers, _ = converse(
+        LOAD,
+        {"id": 3, "do": "prepare", "workload": "forward", "input": str(tmp_path / "input")},
+        {"id": 4, "do": "time", "min_s": 60, "max_calls": 7},
+        {"id": 5, "do": "time", "min_s": 0.01, "max_calls": 10**6},
+        {"id": 6, "do": "verify", "expected": str(tmp_path / "right")},
+        {"id": 7, "do": "verify", "expected": str(tmp_path / "wrong")},
+    )
+    prepared, few, many, right, wrong = (answer["ok"] for answer in answers[1:])
+    assert prepared["first_call_s"] > 0
+    assert len(few["durations_s"]) == 7
+    assert sum(many["durations_s"]) >= 0.01
+    assert all(duration > 0 for duration in many["durations_s"])
+    assert few["cpus"]
+    assert right["relative_rms"] == 0
+    assert wrong["relative_rms"] == pytest.approx(0.5)
+
+
+def test_time_before_prepare_is_refused() -> None:
+    assert error_of(LOAD, {"id": 3, "do": "time", "min_s": 1, "max_calls": 1})[0] == "bad_request"

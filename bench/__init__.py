@@ -1,0 +1,1 @@
+"""How fast implementations are: timing, the machine's limits, statistics and reports."""

@@ -1,0 +1,88 @@
+"""The worker's stopwatch: durations of a prepared workload, and whether what was timed was right."""
+
+import gc
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from impls.protocol import Prepare, RefusedError, Time, Verify
+from impls.runner import Runner
+from spec.tensors import read
+
+#: The unit of ru_maxrss: kibibytes, but bytes on macOS.
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+
+
+class Stopwatch:
+    """Times one runner."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self.step: Callable[[], Any] | None = None
+        self.output: Any = None
+
+    def prepare(self, request: Prepare) -> dict[str, Any]:
+        """Make a workload ready and run it once: the first call, in which frameworks compile."""
+        self.step = self.output = None
+        gc.collect()
+        (x,) = read(Path(request.input)).values()
+        start = time.perf_counter()
+        step = self.runner.prepare(request.workload, x)
+        self.output = step()
+        duration_s = time.perf_counter() - start
+        self.step = step
+        return {"first_call_s": duration_s, **_memory(self.runner)}
+
+    def time(self, request: Time) -> dict[str, Any]:
+        """One duration a call. Garbage is collected before, not between."""
+        step = self._prepared()
+        durations: list[float] = []
+        gc.collect()
+        gc.disable()
+        clock, cpu_start, start = time.perf_counter, time.process_time(), time.perf_counter()
+        end, now = start + request.min_s, start
+        try:
+            while now < end and len(durations) < request.max_calls:
+                self.output = step()
+                after = clock()
+                durations.append(after - now)
+                now = after
+        finally:
+            gc.enable()
+        busy = (time.process_time() - cpu_start) / (now - start)
+        return {"durations_s": durations, "busy_threads": busy, "cpus": _cpus(), **_memory(self.runner)}
+
+    def verify(self, request: Verify) -> dict[str, Any]:
+        """How far the last timed output is from what was expected, in relative RMS error."""
+        self._prepared()
+        expected = read(Path(request.expected))["expected"]
+        actual = np.asarray(self.runner.fetch(self.output), np.float64)
+        if actual.shape != expected.shape:
+            raise RefusedError("failed", f"expected an output of shape {expected.shape}, found {actual.shape}")
+        relative = float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
+        return {"relative_rms": relative if np.isfinite(relative) else None}
+
+    def _prepared(self) -> Callable[[], Any]:
+        if self.step is None:
+            raise RefusedError("bad_request", "expected a prepared workload, found none; ask to prepare it first")
+        return self.step
+
+
+def peak_bytes() -> int:
+    """The most memory that this process held at one time."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _MAXRSS_BYTES
+
+
+def _memory(runner: Runner) -> dict[str, int | None]:
+    return {"peak_bytes": peak_bytes(), "device_peak_bytes": runner.device_peak_bytes()}
+
+
+def _cpus() -> list[int]:
+    """The processors that this process may use, where the system tells."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
