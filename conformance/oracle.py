@@ -33,7 +33,9 @@ from spec.shapes import Layer, window
 Array = npt.NDArray[np.floating[Any]]
 Tensors = Mapping[str, Array]
 
-DENSE_BLOCK = 64
+#: Rows of a dense layer's weights that are widened to float64 at once: few stay in the cache, and with a small batch
+#: their product is too small for BLAS to wait for a second thread on a busy machine.
+DENSE_BLOCK = 8
 
 
 def evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Array:
@@ -106,7 +108,7 @@ def conv(x: Array, kernel_oihw: Array, bias: Array | None, operator: Conv, power
     padded = _padded(x, operator.pads, 0.0)
     height, width = window(operator, x.shape[2], x.shape[3]).output
     out_channels, in_group, rows, columns = kernel_oihw.shape
-    weights = kernel_oihw.astype(x.dtype).reshape(groups, out_channels // groups, in_group * rows * columns) ** power
+    weights = _raised(kernel_oihw, power, x).reshape(groups, out_channels // groups, in_group * rows * columns)
     patches = _windows(padded, (rows, columns), stride, (height, width))
     y = np.empty((len(x), groups, out_channels // groups, height * width), x.dtype)
     for image in range(len(x)):
@@ -115,16 +117,16 @@ def conv(x: Array, kernel_oihw: Array, bias: Array | None, operator: Conv, power
             columns_of_patches = own.transpose(0, 3, 4, 1, 2).reshape(in_group * rows * columns, height * width)
             np.matmul(weights[group], columns_of_patches, out=y[image, group])
     y = y.reshape(len(x), out_channels, height, width)
-    return y if bias is None else y + _channel(bias.astype(x.dtype) ** power)
+    return y if bias is None else y + _channel(_raised(bias, power, x))
 
 
 def dense(x: Array, weight_oi: Array, bias: Array | None, power: int = 1) -> Array:
-    """W·x + b for every row of x; weight and bias are raised to `power`. Blocks of rows keep W in the cache."""
+    """W·x + b for every row of x; weight and bias are raised to `power`."""
     y = np.empty((len(x), len(weight_oi)), x.dtype)
     for start in range(0, len(weight_oi), DENSE_BLOCK):
         rows = slice(start, start + DENSE_BLOCK)
-        y[:, rows] = x @ (weight_oi[rows].astype(x.dtype) ** power).T
-    return y if bias is None else y + bias.astype(x.dtype) ** power
+        y[:, rows] = x @ _raised(weight_oi[rows], power, x).T
+    return y if bias is None else y + _raised(bias, power, x)
 
 
 def relu(x: Array) -> Array:
@@ -188,6 +190,12 @@ def batch_norm(x: Array, own: Tensors, operator: BatchNorm) -> Array:
 def _own(layer: Layer, tensors: Tensors) -> dict[str, Array]:
     """The layer's tensors by their short names (`weight`)."""
     return {name.rpartition(".")[2]: tensors[name] for name in layer.tensor_shapes}
+
+
+def _raised(values: Array, power: int, x: Array) -> Array:
+    """`values` in the precision of x, raised to `power`; the first power copies nothing."""
+    widened = values.astype(x.dtype, copy=False)
+    return widened if power == 1 else widened**power
 
 
 def _channel(values: Array) -> Array:
