@@ -1,17 +1,21 @@
 """The worker's end of the protocol: every request has one answer, and nothing else is on its standard output."""
 
 import json
+import re
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
 
+from conformance.suite import describe
 from impls.frameworks import FRAMEWORKS
-from impls.protocol import PROTOCOL
+from impls.protocol import PROTOCOL, ErrorKind, Load, Trace
 from spec import tensors
+from spec.load import load
 
 ROOT = Path(__file__).parents[2]
 HELLO = {"id": 1, "do": "hello", "protocol": PROTOCOL}
@@ -188,3 +192,27 @@ def test_time_gives_one_duration_a_call_and_verify_compares_what_was_timed(tmp_p
 
 def test_time_before_prepare_is_refused() -> None:
     assert error_of(LOAD, {"id": 3, "do": "time", "min_s": 1, "max_calls": 1})[0] == "bad_request"
+
+
+def test_examples_of_the_readme_are_requests_and_answers_as_they_are() -> None:
+    text = (ROOT / "impls" / "README.md").read_text(encoding="utf-8")
+    examples = [json.loads(example) for example in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
+    requests = {example["do"]: example for example in examples if "do" in example}
+    assert requests.keys() == {"hello", "load", "trace", "stop"}
+    for do, kind in (("load", Load), ("trace", Trace)):
+        assert requests[do].keys() == {"id", "do"} | {field.name for field in fields(kind)}
+    (network,) = (example for example in examples if "graph" in example)
+    expected: dict[str, Any] = describe(load("alexnet_narrow"))
+    assert expected["graph"][: len(network["graph"])] == network["graph"]
+    assert {key: value for key, value in expected.items() if key != "graph"} == {
+        key: value for key, value in network.items() if key != "graph"
+    }
+    kinds = set(re.findall(r"^\| `(\w+)` \| [^|]+ \| (?:asked on|ended)", text, re.MULTILINE))
+    assert kinds == set(get_args(ErrorKind))
+    operators = {
+        word
+        for row in re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", text, re.MULTILINE)
+        for word in re.findall(r"\w+", row)
+    }
+    schema = json.loads((ROOT / "spec" / "network.schema.json").read_text(encoding="utf-8"))
+    assert set(schema["properties"]["graph"]["items"]["discriminator"]["mapping"]) <= operators
