@@ -37,15 +37,19 @@ def error_in(units: Array) -> Error:
 
 
 def noise(actual: Array, expected: Array, scale: Array) -> Array:
-    """Errors in noise units e = (y − y64) / (u·S), with the u of float32. Where S is 0 only 0 is right."""
-    return _ratio(actual - expected, UNIT["float32"] * scale)
+    """Errors in noise units e = (y − y64) / (u·S), with the u of float32. Where S is 0 only y64 is right."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = actual - expected
+        return np.where(errors == 0.0, 0.0, errors / (UNIT["float32"] * scale))
 
 
 def ulp(actual: Array, expected: Array) -> Array:
     """Errors in units of the last place of the float32 nearest to what was expected; denormals may be flushed to 0."""
-    spacing = np.maximum(np.spacing(np.abs(expected).astype(np.float32)).astype(np.float64), 2.0**-149)
-    errors = (actual - expected) / spacing
-    return np.where(np.abs(actual - expected) <= SMALLEST_NORMAL, 0.0, errors)
+    with np.errstate(over="ignore", invalid="ignore"):
+        _, exponents = np.frexp(np.maximum(np.abs(expected), SMALLEST_NORMAL).astype(np.float32))
+        errors = actual - expected
+    spacing = np.ldexp(1.0, exponents - 24)
+    return np.where(np.abs(errors) <= SMALLEST_NORMAL, 0.0, errors / spacing)
 
 
 def log_units(actual: Array, expected: Array, logits: Array) -> Array:
@@ -53,7 +57,8 @@ def log_units(actual: Array, expected: Array, logits: Array) -> Array:
     scale = np.maximum(np.abs(logits).max(axis=1, keepdims=True), 1.0) * UNIT["float32"]
     with np.errstate(divide="ignore", invalid="ignore"):
         difference = np.log(actual) - np.log(expected)
-    return np.where((expected < SMALLEST_NORMAL) & (actual < 2 * SMALLEST_NORMAL), 0.0, difference / scale)
+    vanished = (expected < SMALLEST_NORMAL) & (actual >= 0.0) & (actual < 2 * SMALLEST_NORMAL)
+    return np.where(vanished, 0.0, difference / scale)
 
 
 def differences(actual: Array, expected: Array) -> Array:
@@ -65,7 +70,8 @@ def differences(actual: Array, expected: Array) -> Array:
 def relative_rms(actual: Array, expected: Array) -> float:
     """‖y − y64‖ / ‖y64‖; infinite where y is not finite, or where only y64 is 0."""
     size = float(np.linalg.norm(expected.ravel()))
-    distance = float(np.linalg.norm((actual - expected).ravel()))
+    with np.errstate(invalid="ignore"):
+        distance = float(np.linalg.norm((actual - expected).ravel()))
     if not np.isfinite(distance):
         return float("inf")
     if size == 0.0:
@@ -83,8 +89,3 @@ def effective_bits(relative: float) -> float:
 def precision_class(noise_rms: float) -> str:
     """The precision that a sum of products was observed to have."""
     return next((name for limit, name in CLASSES if noise_rms <= limit), "none")
-
-
-def _ratio(errors: Array, scale: Array) -> Array:
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(errors == 0.0, 0.0, errors / scale)
