@@ -79,15 +79,23 @@ def _unusable(subject: Subject, tap: str, check: Check, actual: Array | None, ex
         message = f"expected shape {list(expected.shape)}, found {list(actual.shape)}"
     elif actual.dtype != np.float32:
         message = f"expected float32, found {actual.dtype}"
-    elif expected.size > 1 and np.ptp(expected) == 0:
+    elif not np.isfinite(expected).all():
+        index = np.unravel_index(int(np.argmin(np.isfinite(expected))), expected.shape)
+        place = ", ".join(map(str, index))
+        message = f"vacuous: the case gives {expected[index]:g} at [{place}]; use other weights or inputs"
+    elif _is_constant(expected):
         message = f"vacuous: the case gives the constant {expected.flat[0]:g} here; use other weights or inputs"
-    elif actual.size > 1 and np.ptp(actual) == 0:
+    elif _is_constant(actual):
         message = (
             f"constant output {actual.flat[0]:g}, expected values from {expected.min():.6g} to {expected.max():.6g}"
         )
     else:
         return None
     return subject.result(tap, check, Outcome.FAILED, message)
+
+
+def _is_constant(values: Array) -> bool:
+    return values.size > 1 and bool((values == values.flat[0]).all())
 
 
 def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Result:

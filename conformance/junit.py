@@ -36,10 +36,10 @@ def _add(suite: ElementTree.Element, result: Mapping[str, Any]) -> None:
     test = ElementTree.SubElement(
         suite,
         "testcase",
-        classname=f"{result['network']}.{result['framework']}.{result['case']}",
+        classname=_sayable(f"{result['network']}.{result['framework']}.{result['case']}"),
         name=f"{result['tap'] or 'worker'} {result['check']}",
     )
-    message = _UNSAYABLE.sub("\N{REPLACEMENT CHARACTER}", result["message"])
+    message = _sayable(result["message"])
     match result["outcome"]:
         case "failed":
             ElementTree.SubElement(test, "failure", message=message)
@@ -49,3 +49,7 @@ def _add(suite: ElementTree.Element, result: Mapping[str, Any]) -> None:
             ElementTree.SubElement(test, "skipped", message=message)
         case "xfailed":
             ElementTree.SubElement(test, "skipped", type="xfail", message=message)
+
+
+def _sayable(text: str) -> str:
+    return _UNSAYABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance.matrix import cell, columns
+from spec.exits import one_line
 from spec.network import Network
 
 MARKS = {"passed": "✅", "failed": "❌", "errored": "💥", "skipped": "⏭", "xfailed": "🔶"}
@@ -20,10 +21,10 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
         "",
     ]
     for divergence in report["first_divergences"]:
-        lines.append(f"- **{divergence['framework']}**, {divergence['case']}: {_what(divergence)}")
+        lines.append(f"- **{divergence['framework']}**, {_safe(divergence['case'])}: {_what(divergence)}")
     for result in results:
         if result["outcome"] == "errored":
-            lines.append(f"- **{result['framework']}**, {result['case']}: errored: {_safe(result['message'])}")
+            lines.append(f"- **{result['framework']}**, {_safe(result['case'])}: errored: {_safe(result['message'])}")
     variants = columns(results)
     lines += [
         "",
@@ -57,7 +58,8 @@ def _what(result: Mapping[str, Any]) -> str:
 
 
 def _safe(text: str) -> str:
-    """Text of others as plain text: no table, HTML or link can come from it."""
-    for character in "\\`*_[]<>|":
+    """Text of others as one line of plain text: no heading, table, HTML or disguised link can come from it."""
+    text = one_line(text)
+    for character in "\\`*_[]<>|&~":
         text = text.replace(character, f"\\{character}")
     return text

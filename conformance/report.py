@@ -1,11 +1,12 @@
 """The report of a run: its verdict, and the three files it is written to, whole or not at all."""
 
+import contextlib
 import json
 import os
 import platform
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,40 @@ class Report:
             "conformance.md": markdown_text(self.fields(), self.network),
             "conformance.xml": junit_text(self.fields()),
         }
+        missing = [path for path in (folder, *folder.parents) if not path.exists()]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
                 for name, text in texts.items():
-                    (Path(partial) / name).write_text(text, encoding="utf-8")
-                for name in texts:
-                    (Path(partial) / name).replace(folder / name)
+                    (Path(partial) / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+                _replace_all(texts.keys(), Path(partial), folder)
         except OSError as error:
+            for path in missing:
+                with contextlib.suppress(OSError):
+                    path.rmdir()
             raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
         return [folder / name for name in texts]
+
+
+def _replace_all(names: Iterable[str], partial: Path, folder: Path) -> None:
+    """Move files from `partial` to `folder`, in place of those of before: all of them, or none."""
+    moved = []
+    try:
+        for name in names:
+            before = partial / f"{name}.before"
+            if (folder / name).exists():
+                (folder / name).replace(before)
+            moved.append(name)
+            (partial / name).replace(folder / name)
+    except BaseException:
+        for name in moved:
+            before = partial / f"{name}.before"
+            with contextlib.suppress(OSError):
+                if before.exists():
+                    before.replace(folder / name)
+                else:
+                    (folder / name).unlink()
+        raise
 
 
 def _processor() -> str:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from conformance.caps import Words, within
 from conformance.results import Outcome, Result
@@ -22,7 +22,7 @@ class Xfail(Part):
     networks: Annotated[tuple[str, ...], AsTuple] = ()
     """The networks whose checks fail; none named means all."""
     operator: str
-    check: str
+    check: Literal["local", "end_to_end", "untapped"]
     dtypes: Words
     devices: Words
     reason: str
