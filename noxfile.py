@@ -61,6 +61,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Time a network's implementations side by side."""
+    install(session, "bench")
+    run(session, "python", "-m", "bench", "--locked", *session.posargs)
+
+
+@nox.session
 def generate(session: nox.Session) -> None:
     """Write the generated sources; with `-- --check`, show where they differ instead."""
     install(session, "suite")
@@ -95,7 +102,7 @@ def lint(session: nox.Session) -> None:
     environments = session.run("python", "-m", "impls.environments", silent=True, stderr=None)
     for line in (environments or "").splitlines():
         framework, _, python = line.partition(": ")
-        sources = [f"impls/run_{framework}.py", *map(str, sorted(GENERATED.glob(f"*_{framework}.py")))]
+        sources = [f"impls/run_{framework}.py", *map(str, sorted(GENERATED.glob(f"*_{framework}*.py")))]
         run(session, "mypy", f"--python-executable={python}", f"--cache-dir=.mypy_cache/{framework}", *sources)
 
 

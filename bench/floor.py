@@ -11,26 +11,19 @@ from spec.shapes import Layer
 
 @dataclass(frozen=True)
 class Floor:
-    """The least time of one layer, and what bounds it."""
+    """The least time of one layer."""
 
     name: str
     flops: int
     moved_bytes: int
     duration_s: float
 
-    @property
-    def bound(self) -> str:
-        """`compute`, `memory`, or `fused` for what costs nothing of its own."""
-        if not self.moved_bytes:
-            return "fused"
-        return "compute" if self.flops and self.duration_s * self.moved_bytes else "memory"
-
 
 def layer_floors(network: Network, batch: int, limits: Limits) -> list[Floor]:
     """max(FLOP / peak, bytes / bandwidth) of every layer, forward.
 
-    Bytes are inputs, outputs and parameters, each once. What works on one element at a time (ReLU, tanh, dropout) can be
-    part of the layer before it, and flatten moves nothing: these cost nothing.
+    Bytes are inputs, outputs and parameters, each once. What works on one element at a time (ReLU, tanh, dropout) can
+    be part of the layer before it, and flatten moves nothing: these cost nothing.
     """
     return [_floor(layer, batch, limits) for layer in network.layers]
 

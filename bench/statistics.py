@@ -27,15 +27,18 @@ class Ratio:
         return not self.low <= 1.0 <= self.high
 
 
-def ratio(numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]], seed: int = 0) -> Ratio:
+def ratio(
+    numerator: Sequence[Sequence[float]], denominator: Sequence[Sequence[float]], paired: bool = True, seed: int = 0
+) -> Ratio:
     """Ratio of the medians of two variants' durations, each given round by round.
 
     The interval comes from resampling rounds, not samples: what a round's samples share (the machine's mood) is no
-    independent evidence. If both have the same number of rounds they are taken as pairs of one run and resampled together.
+    independent evidence. Rounds of one run are pairs and are resampled together; those of two runs (`paired=False`), or
+    of a run that was stopped within a round, are not.
     """
     random = np.random.default_rng(seed)
     above, below = _medians(numerator), _medians(denominator)
-    if len(above) == len(below):
+    if paired and len(above) == len(below):
         logs = np.log(above) - np.log(below)
         picks = random.integers(len(logs), size=(RESAMPLES, len(logs)))
         values = np.exp(np.median(logs[picks], axis=1))

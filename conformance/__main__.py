@@ -2,10 +2,8 @@
 
 import os
 import shlex
-import sys
 from argparse import ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -14,11 +12,11 @@ import psutil
 from conformance.report import Report
 from conformance.results import Case
 from conformance.suite import Entrant, Files, Settings, run
-from conformance.terminal import progress, show
+from conformance.terminal import show
 from impls.client import framework_command
-from impls.environments import interpreter
 from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Variant
 from impls.generate import write_source
+from impls.options import by_framework, count, named, pythons_of, words
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, end
 from spec.identifiers import checked_identifier
@@ -27,6 +25,7 @@ from spec.load import load
 from spec.network import Network
 from spec.store import Store
 from spec.tensors import read
+from spec.terminal import progress
 from spec.weights import WeightSet
 
 #: The oracle keeps a case about so many times over, in float64 and float32.
@@ -54,13 +53,11 @@ def _parser() -> Arguments:
     parser = Arguments(prog="python -m conformance", description=__doc__)
     add = parser.add_argument
     add("--spec", default="alexnet", metavar="NETWORK", help="name of a shipped network, or path of a spec")
-    add("--frameworks", type=_words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
+    add("--frameworks", type=words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="tf32: float32 tensors, products rounded to TF32 (cuda)")
-    add(
-        "--mode", type=_named(str), action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla"
-    )
-    add("--lowering", choices=LOWERINGS, default="native")
+    add("--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla")
+    add("--lowering", type=words(LOWERINGS), default=["native"], metavar="A,B", help="native, fast, or both")
     add(
         "--weights",
         metavar="SETS",
@@ -68,55 +65,28 @@ def _parser() -> Arguments:
     )
     add(
         "--inputs",
-        type=_words(get_args(InputKind)),
+        type=words(get_args(InputKind)),
         default=["photographs"],
         metavar="KINDS",
         help="photographs, noise",
     )
-    add("--batch", type=_count, default=2, metavar="N")
+    add("--batch", type=count, default=2, metavar="N")
     add("--seed", type=_seed, default=0, metavar="N", help="of weights and inputs")
-    add("--seeds", type=_count, default=1, metavar="N", help="how many seeds, counted up from --seed")
+    add("--seeds", type=count, default=1, metavar="N", help="how many seeds, counted up from --seed")
     add(
         "--python",
-        type=_named(str),
+        type=named,
         action="append",
         default=[],
         metavar="FRAMEWORK=PATH",
         help="an interpreter that exists",
     )
-    add("--runner", type=_named(str), action="append", default=[], metavar="NAME=COMMAND", help="a worker of your own")
+    add("--runner", type=named, action="append", default=[], metavar="NAME=COMMAND", help="a worker of your own")
     add("--locked", action="store_true", help="make and use the environments of requirements/*.txt")
     add("--report", default="reports", metavar="DIR")
-    add("--threads", type=_count, default=os.cpu_count() or 1, metavar="N", help="threads of each worker")
-    add("--timeout", type=_count, default=300, metavar="SECONDS", help="how long a worker may take over one answer")
+    add("--threads", type=count, default=os.cpu_count() or 1, metavar="N", help="threads of each worker")
+    add("--timeout", type=count, default=300, metavar="SECONDS", help="how long a worker may take over one answer")
     return parser
-
-
-def _words(known: Sequence[str]) -> Callable[[str], list[str]]:
-    def words(text: str) -> list[str]:
-        found = text.split(",")
-        for word in found:
-            if word not in known:
-                raise ArgumentTypeError(f"expected names of {', '.join(known)}, found {word!r:.80}")
-        return list(dict.fromkeys(found))
-
-    return words
-
-
-def _named(kind: Callable[[str], str]) -> Callable[[str], tuple[str, str]]:
-    def named(text: str) -> tuple[str, str]:
-        name, equals, value = text.partition("=")
-        if not (name and equals and value):
-            raise ArgumentTypeError(f"expected NAME=VALUE, found {text!r:.80}")
-        return name, kind(value)
-
-    return named
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**6:
-        raise ArgumentTypeError(f"expected a whole number from 1 to 1000000, found {text!r:.80}")
-    return int(text)
 
 
 def _seed(text: str) -> int:
@@ -135,59 +105,41 @@ def _check_memory(network: Network, batch: int) -> None:
 
 
 def _entrants(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Entrant]:
-    pythons = _by_framework("--python", options.python)
-    modes = _by_framework("--mode", options.mode)
+    modes = by_framework("--mode", options.mode)
     for framework, mode in modes.items():
         if mode not in MODES[framework]:
             raise InputError(
                 f"--mode: expected one of {', '.join(MODES[framework])} for {framework}, found {mode!r:.80}"
             )
-    for framework, python in pythons.items():
-        if not (os.access(python, os.X_OK) and Path(python).is_file()):
-            raise InputError(f"--python {framework}: expected an interpreter, found none at {python!r:.200}")
     if options.dtype == "tf32" and options.device == "cpu":
         raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
     frameworks: list[FrameworkName] = options.frameworks
-    if options.locked:
-        with ThreadPoolExecutor(2) as pool:
-            made = pool.map(lambda name: str(interpreter(name, tell)), [f for f in frameworks if f not in pythons])
-            pythons |= dict(zip([f for f in frameworks if f not in pythons], made, strict=True))
+    pythons = pythons_of(frameworks, options.python, options.locked, tell)
 
-    def variant(name: str, mode: str) -> Variant:
-        return Variant(name, options.device, options.dtype, mode, options.lowering)
+    def variant(name: str, mode: str, lowering: str) -> Variant:
+        return Variant(name, options.device, options.dtype, mode, lowering)
 
     entrants = [
         Entrant(
-            variant(framework, modes.get(framework, MODES[framework][0])),
-            tuple(framework_command(framework, pythons.get(framework, sys.executable))),
-            write_source(network, framework),
+            variant(framework, modes.get(framework, MODES[framework][0]), lowering),
+            tuple(framework_command(framework, pythons[framework])),
+            write_source(network, framework, lowering=lowering),
         )
         for framework in frameworks
+        for lowering in options.lowering
     ]
     for name, command in options.runner:
         try:
             checked_identifier(name)
-            words = tuple(shlex.split(command))
+            program = tuple(shlex.split(command))
         except ValueError as error:
             raise InputError(f"--runner: {error}") from None
         if name in FRAMEWORKS or name in [entrant.variant.framework for entrant in entrants]:
             raise InputError(f"--runner: expected a name that no other runner has, found {name!r}")
-        if not words:
+        if not program:
             raise InputError(f"--runner {name}: expected a command, found none")
-        entrants.append(Entrant(variant(name, "runner"), words, None))
+        entrants.append(Entrant(variant(name, "runner", "runner"), program, None))
     return entrants
-
-
-def _by_framework(option: str, pairs: Sequence[tuple[str, str]]) -> dict[FrameworkName, str]:
-    named: dict[FrameworkName, str] = {}
-    for framework, value in pairs:
-        known = next((name for name in FRAMEWORKS if name == framework), None)
-        if known is None:
-            raise InputError(f"{option}: expected one of {', '.join(FRAMEWORKS)}, found {framework!r:.80}")
-        if known in named:
-            raise InputError(f"{option}: expected {framework} once, found it twice")
-        named[known] = value
-    return named
 
 
 def _cases(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Files]:

@@ -1,4 +1,4 @@
-"""`python -m conformance.expected`: the oracle's output for a batch, as a file that a timed process compares itself with."""
+"""`python -m conformance.expected`: the oracle's output for a batch, as a file that timed processes compare with."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -118,7 +118,7 @@ def _replace_all(names: Iterable[str], partial: Path, folder: Path) -> None:
     try:
         for name in names:
             before = partial / f"{name}.before"
-            if (folder / name).exists():
+            if (folder / name).is_file():
                 (folder / name).replace(before)
             moved.append(name)
             (partial / name).replace(folder / name)

@@ -1,11 +1,9 @@
 """The report on the terminal: the matrix, what went wrong first, and where the files are."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,17 +13,6 @@ from spec.terminal import Terminal
 
 STYLES = {"passed": "green", "failed": "bold red", "errored": "bold magenta", "skipped": "dim", "xfailed": "yellow"}
 MARKS = {"passed": "", "failed": " ✗", "errored": " !", "skipped": " –", "xfailed": " x"}
-
-
-@contextmanager
-def progress() -> Iterator[Callable[[str], None]]:
-    """Tells what goes on: a moving line on a terminal, plain lines elsewhere; always on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        yield lambda text: console.print(escape(text))
-        return
-    with console.status("starting") as status:
-        yield lambda text: status.update(escape(text))
 
 
 def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> None:
@@ -53,7 +40,7 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     for result in results:
         if result["outcome"] == "errored":
             terminal.print(
-                f"[bold magenta]errored[/] {result['framework']} {result['case']}: {escape(result['message'])}"
+                f"[bold magenta]errored[/] {result['framework']} {escape(result['case'])}: {escape(result['message'])}"
             )
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report["outcomes"].items() if count)
     style = {"passed": "green", "failed": "red", "errored": "magenta"}[report["verdict"]]

@@ -114,6 +114,13 @@ class Worker:
         """Whether the process runs."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """The process's number; the worker must have been started."""
+        if self._process is None:
+            raise WorkerError("not_started", f"{self.name} was not started")
+        return self._process.pid
+
     def start(self) -> None:
         """Start the process, if it does not run; raises WorkerError."""
         if self.alive:

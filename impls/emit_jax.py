@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from impls.emission import Step, batched, code, comment, header, number, pads_with_overflow, steps, wrapped
+from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -89,7 +90,7 @@ def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Arr
 }
 
 
-def emit(network: Network, origin: str) -> str:
+def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     used = {name for layer in network.layers if (name := _function(layer.operator))}
     body = [line for step in steps(network) for line in _forward(step)]

@@ -3,6 +3,7 @@
 from typing import assert_never
 
 from impls.emission import Step, batched, comment, header, number, pads_with_overflow, steps, wrapped
+from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -53,7 +54,7 @@ class Nodes(list[onnx.NodeProto]):
 '''
 
 
-def emit(network: Network, origin: str) -> str:
+def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     body = [line for step in steps(network) for line in _forward(step)]
     constants = [wrapped(line) for layer in network.layers for line in _constants(layer)]

@@ -15,6 +15,7 @@ from impls.emission import (
     steps,
     wrapped,
 )
+from impls.frameworks import Lowering
 from spec.base import Shape
 from spec.network import Network
 from spec.operators import (
@@ -100,7 +101,7 @@ def batch_norm(x: tf.Tensor, p: dict[str, tf.Variable], epsilon: float) -> tf.Te
 }
 
 
-def emit(network: Network, origin: str) -> str:
+def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     name = class_name(network)
     body = [line for step in steps(network) for line in _forward(step)]

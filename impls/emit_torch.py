@@ -1,4 +1,7 @@
-"""Emits a network as a torch `nn.Module`, with torch's own operators."""
+"""Emits a network as a torch `nn.Module`.
+
+Native: torch's own operators. Fast: images channels last, and normalisation as shifted sums.
+"""
 
 from typing import assert_never
 
@@ -15,6 +18,7 @@ from impls.emission import (
     steps,
     wrapped,
 )
+from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -42,16 +46,22 @@ Images are (N, C, H, W). Parameters have canonical names and layouts, which are 
 BATCH_NORM_NAMES = {"scale": "weight", "shift": "bias", "mean": "running_mean", "variance": "running_var"}
 
 
-def emit(network: Network, origin: str) -> str:
+def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     name = class_name(network)
-    modules = [wrapped(f"        self.{layer.name} = {text}") for layer in network.layers if (text := _module(layer))]
-    body = [line for step in steps(network) for line in _forward(step)]
+    fast = lowering == "fast"
+    modules = [
+        wrapped(f"        self.{layer.name} = {text}") for layer in network.layers if (text := _module(layer, lowering))
+    ]
+    body = [CHANNELS_LAST] if fast and len(network.input.shape) == 3 else []
+    body += [line for step in steps(network) for line in _forward(step, lowering)]
+    functions = [LRN] if any("local_response_norm(" in line for line in body) else []
     parts = [
-        header(network, "torch", origin, NOTES),
-        _imports(body),
+        header(network, f"torch, {lowering} lowering" if fast else "torch", origin, NOTES),
+        _imports([*body, *functions]),
         'LAYOUT = "NCHW"\n',
         TAP,
+        *functions,
         f"class {name}(nn.Module):",
         f'    """{batched(network.input.shape)} → {batched(network.layers[-1].output_shape)}."""\n',
         "    def __init__(self) -> None:",
@@ -62,7 +72,7 @@ def emit(network: Network, origin: str) -> str:
         '        """Evaluate the network; `tap` sees every operator\'s output, and what it returns is read next."""',
         *body,
         "\n",
-        *_load(network, name),
+        *_load(network, name, lowering),
     ]
     return "\n".join(parts)
 
@@ -78,6 +88,25 @@ def no_tap(_name: str, value: Tensor) -> Tensor:
 '''
 
 
+CHANNELS_LAST = "        x = x.contiguous(memory_format=torch.channels_last)  # as torch's convolutions are quickest"
+
+LRN = '''\
+def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
+    channels = x.shape[1]
+    squares = F.pad(x * x, (0, 0, 0, 0, n // 2, n // 2))
+    sums = squares[:, :channels]
+    for shift in range(1, n):
+        sums = sums + squares[:, shift : shift + channels]
+    denominator = torch.add(sums.new_tensor(k), sums, alpha=alpha)
+    if beta == 0.75:
+        root = torch.rsqrt(denominator)
+        return x * (root * root.sqrt())
+    return x * denominator**-beta
+
+'''
+
+
 def _imports(body: list[str]) -> str:
     functional = "F." in code(body)
     lines = ["from collections.abc import Callable", "", "import torch", "from torch import Tensor, nn"]
@@ -86,7 +115,7 @@ def _imports(body: list[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _load(network: Network, name: str) -> list[str]:
+def _load(network: Network, name: str, lowering: Lowering) -> list[str]:
     renamed = {
         canonical: f"{layer.name}.{BATCH_NORM_NAMES[canonical.removeprefix(f'{layer.name}.')]}"
         for layer in network.layers
@@ -105,10 +134,11 @@ def _load(network: Network, name: str) -> list[str]:
         lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
     else:
         lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
-    return [*lines, "    return model.eval()", ""]
+    last = ".to(memory_format=torch.channels_last)" if lowering == "fast" else ""
+    return [*lines, f"    return model.eval(){last}", ""]
 
 
-def _module(layer: Layer) -> str | None:
+def _module(layer: Layer, lowering: Lowering) -> str | None:
     """The module that holds a layer's parameters and constants, or nothing for a plain function."""
     operator = layer.operator
     match operator:
@@ -130,7 +160,7 @@ def _module(layer: Layer) -> str | None:
         case Dense():
             bias = "" if operator.bias else ", bias=False"
             return f"nn.Linear({operator.in_features}, {operator.out_features}{bias}){_remark(layer)}"
-        case Lrn():
+        case Lrn() if lowering == "native":
             alpha, beta = number(operator.alpha_mean), number(operator.beta)
             module = f"nn.LocalResponseNorm({operator.n}, alpha={alpha}, beta={beta}, k={number(operator.k)})"
             return f"{module}  # torch divides alpha by {operator.n}{_remark(layer, '; ')}"
@@ -147,7 +177,8 @@ def _module(layer: Layer) -> str | None:
         case Dropout(convention="inverted"):
             return f"nn.Dropout({number(operator.drop_probability)}){_remark(layer)}"
         case (
-            MaxPool()
+            Lrn()
+            | MaxPool()
             | AvgPool()
             | Relu()
             | Tanh()
@@ -163,7 +194,7 @@ def _module(layer: Layer) -> str | None:
             assert_never(operator)
 
 
-def _forward(step: Step) -> list[str]:
+def _forward(step: Step, lowering: Lowering) -> list[str]:
     """The lines of the forward pass that compute one operator."""
     layer, x = step.layer, step.read
     operator, module = layer.operator, f"self.{layer.name}"
@@ -180,10 +211,15 @@ def _forward(step: Step) -> list[str]:
             value = f"F.max_pool2d(F.pad({x}, {pads}, value=-torch.inf), {_window(operator)})"
         case AvgPool():
             before, value = _average(layer, operator, x)
-        case Lrn() if operator.towers > 1:
-            value = f"torch.cat([{module}(tower) for tower in {x}.chunk({operator.towers}, dim=1)], dim=1)"
         case Lrn():
-            value = f"{module}({x})"
+            alpha, beta = number(operator.alpha_sum), number(operator.beta)
+            constants = f"n={operator.n}, k={number(operator.k)}, alpha={alpha}, beta={beta}"
+            normalised = f"{module}({{}})" if lowering == "native" else f"local_response_norm({{}}, {constants})"
+            if operator.towers == 1:
+                value = normalised.format(x)
+            else:
+                towers = f"{x}.chunk({operator.towers}, dim=1)"
+                value = f"torch.cat([{normalised.format('tower')} for tower in {towers}], dim=1)"
         case Relu():
             value = f"F.relu({x})"
         case Tanh():

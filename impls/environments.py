@@ -14,7 +14,7 @@ import subprocess
 import sys
 import sysconfig
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -46,6 +46,13 @@ def interpreter(framework: str, progress: Progress) -> Path:
     if framework not in FRAMEWORKS:
         raise InputError(f"{framework!r:.200}: expected a framework, one of {', '.join(FRAMEWORKS)}")
     return make(_ROOT / "requirements" / f"{framework}.txt", framework, progress)
+
+
+def interpreters(frameworks: Sequence[str], progress: Progress) -> dict[str, str]:
+    """The Python of each of `frameworks`, made several at once where they are missing; raises NotRunError."""
+    with ThreadPoolExecutor(max(1, len(frameworks))) as pool:
+        pythons = pool.map(lambda framework: str(interpreter(framework, progress)), frameworks)
+        return dict(zip(frameworks, pythons, strict=True))
 
 
 def make(requirements: Path, name: str, progress: Progress) -> Path:
@@ -194,9 +201,7 @@ def main(arguments: list[str]) -> Exit:
     def progress(message: str) -> None:
         sys.stderr.write(f"{message}\n")  # one write, so that lines of several threads stay whole
 
-    with ThreadPoolExecutor(len(frameworks)) as pool:
-        pythons = list(pool.map(lambda framework: interpreter(framework, progress), frameworks))
-    for framework, python in zip(frameworks, pythons, strict=True):
+    for framework, python in interpreters(frameworks, progress).items():
         print(f"{framework}: {python}")
     return Exit.PASSED
 

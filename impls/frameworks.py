@@ -7,7 +7,7 @@ FrameworkName = Literal["torch", "jax", "tensorflow", "onnx"]
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float32", "tf32"]
 Mode = Literal["eager", "compiled", "xla"]
-Lowering = Literal["native"]
+Lowering = Literal["native", "fast"]
 
 FRAMEWORKS: tuple[FrameworkName, ...] = get_args(FrameworkName)
 DEVICES: tuple[Device, ...] = get_args(Device)

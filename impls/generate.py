@@ -4,10 +4,11 @@ import difflib
 import os
 import sys
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from impls import emit_jax, emit_onnx, emit_tensorflow, emit_torch
-from impls.frameworks import FRAMEWORKS, FrameworkName
+from impls.frameworks import FRAMEWORKS, LOWERINGS, FrameworkName, Lowering
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, end
 from spec.load import NETWORKS, find, load
@@ -18,7 +19,7 @@ COMMITTED = Path(__file__).parent / "generated"
 COMMITTED_NETWORKS = ("alexnet",)
 BUILD = Path(__file__).parents[1] / "build" / "generated"
 
-EMITTERS: dict[FrameworkName, Callable[[Network, str], str]] = {
+EMITTERS: dict[FrameworkName, Callable[[Network, Lowering, str], str]] = {
     "torch": emit_torch.emit,
     "jax": emit_jax.emit,
     "tensorflow": emit_tensorflow.emit,
@@ -26,17 +27,24 @@ EMITTERS: dict[FrameworkName, Callable[[Network, str], str]] = {
 }
 
 
-def source_text(network: Network, framework: FrameworkName) -> str:
+def source_text(network: Network, framework: FrameworkName, lowering: Lowering = "native") -> str:
     """The generated source of `network` for `framework`."""
     shipped = NETWORKS / f"{network.name}.yaml"
     origin = f"spec/networks/{shipped.name}" if shipped.exists() else f"the spec of {network.name}"
-    return EMITTERS[framework](network, origin)
+    return EMITTERS[framework](network, lowering, origin)
 
 
-def write_source(network: Network, framework: FrameworkName, folder: Path = BUILD) -> Path:
+def source_name(network: Network, framework: FrameworkName, lowering: Lowering) -> str:
+    """The file name of a generated source: `alexnet_torch.py`, `alexnet_torch_fast.py`."""
+    return f"{network.name}_{framework}{'' if lowering == 'native' else f'_{lowering}'}.py"
+
+
+def write_source(
+    network: Network, framework: FrameworkName, folder: Path = BUILD, lowering: Lowering = "native"
+) -> Path:
     """Write one source under `folder`, in a folder of its spec's hash, and return its path; raises NotRunError."""
-    path = folder / network.sha256[:16] / f"{network.name}_{framework}.py"
-    _write(path, source_text(network, framework))
+    path = folder / network.sha256[:16] / source_name(network, framework, lowering)
+    _write(path, source_text(network, framework, lowering))
     return path
 
 
@@ -69,21 +77,21 @@ def main(arguments: list[str]) -> Exit:
     if options.check:
         return _check(networks)
     for name, network in zip(options.networks or COMMITTED_NETWORKS, networks, strict=True):
-        for framework in FRAMEWORKS:
-            if find(name) == NETWORKS / f"{network.name}.yaml" and network.name in COMMITTED_NETWORKS:
-                path = COMMITTED / f"{network.name}_{framework}.py"
-                _write(path, source_text(network, framework))
+        is_committed = find(name) == NETWORKS / f"{network.name}.yaml" and network.name in COMMITTED_NETWORKS
+        for framework, lowering in product(FRAMEWORKS, LOWERINGS):
+            if is_committed:
+                path = COMMITTED / source_name(network, framework, lowering)
+                _write(path, source_text(network, framework, lowering))
             else:
-                path = write_source(network, framework, BUILD)
+                path = write_source(network, framework, BUILD, lowering)
             print(os.path.relpath(path))
     return Exit.PASSED
 
 
 def _check(networks: list[Network]) -> Exit:
     expected = {
-        f"{network.name}_{framework}.py": source_text(network, framework)
-        for network in networks
-        for framework in FRAMEWORKS
+        source_name(network, framework, lowering): source_text(network, framework, lowering)
+        for network, framework, lowering in product(networks, FRAMEWORKS, LOWERINGS)
     }
     found = {path.name: path for path in sorted(COMMITTED.glob("*")) if path.is_file() and path.name != "__init__.py"}
     wrong = 0

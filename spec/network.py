@@ -71,12 +71,12 @@ class Network(Part):
         return tuple(self.placed())
 
     def with_graph(self, graph: Sequence[AnyOperator]) -> "Network":
-        """This network with another graph, whose inputs are resolved; nothing else is checked."""
+        """The network with another graph, whose inputs are resolved; nothing else is checked."""
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_construct(**(fields | {"graph": tuple(graph)}))
 
     def with_operator(self, name: str, **changes: Any) -> "Network":
-        """This network with other values in one operator."""
+        """The network with other values in one operator."""
         return self.with_graph(
             [operator.model_copy(update=changes) if operator.name == name else operator for operator in self.graph]
         )

@@ -4,7 +4,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,18 +13,17 @@ from conformance.meta.faults import FAULTS, NETWORK, Fault
 from conformance.reference import reference
 from conformance.results import Case, Check, Outcome, Result
 from conformance.suite import Entrant, Files, Lane, Settings, lanes_of, run_case
-from conformance.terminal import progress
 from impls.client import framework_command
-from impls.environments import interpreter
-from impls.frameworks import FRAMEWORKS, MODES, FrameworkName, Variant
+from impls.frameworks import FRAMEWORKS, MODES, Variant
 from impls.generate import source_text
+from impls.options import pythons_of
 from spec.arguments import Arguments
 from spec.exits import Exit, NotRunError, end
 from spec.load import load
 from spec.network import Network
 from spec.store import Store
 from spec.tensors import read, write
-from spec.terminal import Terminal
+from spec.terminal import Terminal, progress
 
 #: Weights that preserve scale: the biases of 1 in the paper's set would outweigh the few products of a narrow layer.
 CASE = Case("scaled", "photographs", 0, 2)
@@ -53,12 +51,12 @@ def main(arguments: list[str]) -> Exit:
     parser.add_argument("--locked", action="store_true", help="use the environments of requirements/*.txt")
     options = parser.parse_args(arguments)
     with progress() as tell:
-        verdicts = plant(_pythons(options.locked, tell), tell)
+        verdicts = plant(pythons_of(FRAMEWORKS, [], options.locked, tell), tell)
     _show(verdicts)
     return Exit.PASSED if all(verdict.caught for verdict in verdicts) else Exit.DIVERGED
 
 
-def plant(pythons: dict[FrameworkName, str], tell: Callable[[str], None]) -> list[Verdict]:
+def plant(pythons: dict[str, str], tell: Callable[[str], None]) -> list[Verdict]:
     """Plant every fault wherever it applies; raises NotRunError if the clean network does not pass first."""
     network = load(NETWORK)
     store = Store()
@@ -87,14 +85,6 @@ def plant(pythons: dict[FrameworkName, str], tell: Callable[[str], None]) -> lis
     return verdicts
 
 
-def _pythons(locked: bool, tell: Callable[[str], None]) -> dict[FrameworkName, str]:
-    if not locked:
-        return dict.fromkeys(FRAMEWORKS, sys.executable)
-    with ThreadPoolExecutor(2) as pool:
-        made = pool.map(lambda name: str(interpreter(name, tell)), FRAMEWORKS)
-        return dict(zip(FRAMEWORKS, made, strict=True))
-
-
 def _entrant(name: str, command: Sequence[str], work: Path) -> Entrant:
     mode = next((modes[0] for framework, modes in MODES.items() if framework == name), "eager")
     return Entrant(Variant(name, "cpu", "float32", mode, "native"), tuple(command), work / f"{name}.py")
@@ -114,7 +104,7 @@ def _planted(network: Network, fault: Fault, lanes: Sequence[Lane], clean: Files
 
 def _write_source(network: Network, entrant: Entrant, fault: Fault) -> None:
     framework = next(name for name in FRAMEWORKS if name == entrant.variant.framework)
-    text = source_text(fault.network(network) if fault.network else network, framework)
+    text = source_text(fault.network(network) if fault.network else network, framework, "native")
     for right, wrong in fault.lines.get(framework, ()):
         if right not in text:
             raise NotRunError(

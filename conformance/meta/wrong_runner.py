@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from conformance.meta.faults import NETWORK, Tensors
+from conformance.meta.faults import Tensors
 from conformance.oracle import Array, evaluate
 from impls.protocol import Load
 from impls.runner import require_device, require_forward

@@ -1,4 +1,4 @@
-"""A no-op operator, added to a copy of the project: it runs, and only the files that CONTRIBUTING lists were touched."""
+"""A no-op operator, added to a copy of the project, runs, and only the files that CONTRIBUTING lists were touched."""
 
 import json
 import re

@@ -7,7 +7,7 @@ import pytest
 
 from conformance.meta.__main__ import Verdict, plant
 from conformance.meta.faults import FAULTS
-from impls.environments import interpreter
+from impls.environments import interpreters
 from impls.frameworks import FRAMEWORKS
 
 PLANTED = [(fault.id, framework) for fault in FAULTS for framework in fault.frameworks]
@@ -15,8 +15,8 @@ PLANTED = [(fault.id, framework) for fault in FAULTS for framework in fault.fram
 
 @pytest.fixture(scope="module")
 def verdicts() -> Mapping[tuple[str, str], Verdict]:
-    pythons = {framework: str(interpreter(framework, print)) for framework in FRAMEWORKS}
-    return {(verdict.fault, verdict.framework): verdict for verdict in plant(pythons, print)}
+    verdicts = plant(interpreters(FRAMEWORKS, print), print)
+    return {(verdict.fault, verdict.framework): verdict for verdict in verdicts}
 
 
 @pytest.mark.parametrize(("fault", "framework"), PLANTED)

@@ -1,0 +1,128 @@
+"""`python -m bench`: time a network's implementations side by side; `python -m bench compare A.json B.json`."""
+
+import os
+from argparse import Namespace
+from collections.abc import Callable
+from pathlib import Path
+
+from bench.compare import compare
+from bench.environment import capture, steal_s
+from bench.machine import Control, measure_limits
+from bench.markdown import markdown_text
+from bench.pictures import pictures
+from bench.report import Report, write
+from bench.terminal import show
+from bench.timing import Contender, Plan, time_all
+from impls.client import framework_command
+from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, Dtype, FrameworkName, Variant
+from impls.generate import write_source
+from impls.options import by_framework, count, named, pythons_of, words
+from spec.arguments import Arguments
+from spec.exits import Exit, InputError, end
+from spec.load import load
+from spec.network import Network
+from spec.terminal import progress
+
+WORKLOADS = ("forward",)
+
+
+def main(arguments: list[str]) -> Exit:
+    """Run the command line; raises InputError and NotRunError."""
+    if arguments[:1] == ["compare"]:
+        return _compare(arguments[1:])
+    options = _parser().parse_args(arguments)
+    network = load(options.spec)
+    plan = Plan(
+        workload=options.workload,
+        batches=tuple(options.batch),
+        rounds=3 if options.quick else options.rounds,
+        chunk_s=0.2 if options.quick else options.chunk,
+        threads=options.threads,
+        timeout_s=options.timeout,
+        seed=options.seed,
+    )
+    with progress() as tell:
+        contenders = _contenders(network, options, tell)
+        tell("the limits of this machine")
+        limits, control = measure_limits(plan.threads), Control(plan.threads)
+        stolen = steal_s()
+        rows = time_all(network, contenders, plan, control, tell)
+        report = Report(network, plan.workload, rows, limits, capture(plan.threads), control.spread, steal_s() - stolen)
+        drawn = pictures(report)
+    files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn))}, drawn)
+    show(report, files)
+    return report.exit
+
+
+def _compare(arguments: list[str]) -> Exit:
+    parser = Arguments(prog="python -m bench compare", description="Ratios of two reports.")
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    options = parser.parse_args(arguments)
+    compare(options.before, options.after)
+    return Exit.PASSED
+
+
+def _parser() -> Arguments:
+    parser = Arguments(prog="python -m bench", description=__doc__)
+    add = parser.add_argument
+    add("--spec", default="alexnet", metavar="NETWORK", help="name of a shipped network, or path of a spec")
+    add("--frameworks", type=words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
+    add("--device", type=words(DEVICES), default=["cpu"], metavar="A,B", help="cpu, cuda, or both")
+    add("--dtype", type=words(DTYPES), default=["float32"], metavar="A,B", help="float32; on cuda also tf32")
+    add("--lowering", type=words(LOWERINGS), default=list(LOWERINGS), metavar="A,B", help="native, fast, or both")
+    add(
+        "--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="instead of the usual; or all"
+    )
+    add("--workload", choices=WORKLOADS, default="forward")
+    add("--batch", type=_batches, default=[1, 16, 64], metavar="A,B", help="default: 1,16,64")
+    add("--rounds", type=count, default=5, metavar="N", help="how often each variant has its turn")
+    add("--chunk", type=float, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")
+    add("--quick", action="store_true", help="three short rounds: for a look, not for a decision")
+    add("--seed", type=count, default=1, metavar="N", help="of weights, inputs and the order of turns")
+    add(
+        "--python", type=named, action="append", default=[], metavar="FRAMEWORK=PATH", help="an interpreter that exists"
+    )
+    add("--locked", action="store_true", help="make and use the environments of requirements/*.txt")
+    add("--report", default="reports", metavar="DIR")
+    add("--threads", type=count, default=os.cpu_count() or 1, metavar="N", help="threads of each worker")
+    add("--timeout", type=count, default=600, metavar="SECONDS", help="how long a worker may take over one answer")
+    return parser
+
+
+def _batches(text: str) -> list[int]:
+    return [count(word) for word in dict.fromkeys(text.split(","))]
+
+
+def _contenders(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Contender]:
+    if "tf32" in options.dtype and "cuda" not in options.device:
+        raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
+    modes = by_framework("--mode", options.mode)
+    pythons = pythons_of(options.frameworks, options.python, options.locked, tell)
+    contenders = []
+    for framework in options.frameworks:
+        for mode in _modes(framework, modes.get(framework)):
+            for lowering in options.lowering:
+                source = write_source(network, framework, lowering=lowering)
+                for device in options.device:
+                    dtypes: list[Dtype] = options.dtype if device == "cuda" else ["float32"]
+                    for dtype in dtypes:
+                        variant = Variant(framework, device, dtype, mode, lowering)
+                        command = framework_command(framework, pythons[framework])
+                        contenders.append(Contender(variant, tuple(command), source))
+    return contenders
+
+
+def _modes(framework: FrameworkName, asked: str | None) -> tuple[str, ...]:
+    known = MODES[framework]
+    if asked is None:
+        return known[:1]
+    if asked == "all":
+        return known
+    if asked not in known:
+        raise InputError(f"--mode: expected one of {', '.join(known)} or all for {framework}, found {asked!r:.80}")
+    return (asked,)
+
+
+if __name__ == "__main__":
+    end(main)

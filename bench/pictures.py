@@ -1,0 +1,70 @@
+"""Pictures of a benchmark: throughput by batch, CPU against GPU, each layer's time against its floor."""
+
+import io
+from collections.abc import Sequence
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from bench.report import Report
+from bench.timing import Row
+from impls.frameworks import Variant
+
+mpl.rcParams["svg.hashsalt"] = "lockstep"  # the same figures give the same file
+
+
+def pictures(report: Report) -> dict[str, bytes]:
+    """File name and content of every picture that the rows allow."""
+    timed = [row for row in report.rows if row.median_s]
+    drawn: dict[str, bytes] = {}
+    for device in dict.fromkeys(row.variant.device for row in timed):
+        drawn[f"bench-throughput-{device}.svg"] = _throughput(report, [r for r in timed if r.variant.device == device])
+    if {"cpu", "cuda"} <= {row.variant.device for row in timed}:
+        drawn["bench-cpu-cuda.svg"] = _speed_up(report, timed)
+    return drawn
+
+
+def _throughput(report: Report, rows: Sequence[Row]) -> bytes:
+    """Images a second over batch, a line a variant, and the roofline above them."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for variant in dict.fromkeys(row.variant for row in rows):
+        own = [row for row in rows if row.variant == variant and row.median_s]
+        batches, rates = [row.batch for row in own], [row.batch / (row.median_s or 1.0) for row in own]
+        style = "-" if variant.lowering == "fast" else "--"
+        axes.plot(batches, rates, style, marker="o", label=f"{variant.framework} {variant.mode} {variant.lowering}")
+    batches = sorted({row.batch for row in rows})
+    if rows[0].variant.device == "cpu":
+        roofline = [batch / report.floor_s(batch) for batch in batches]
+        axes.plot(batches, roofline, "k:", label="roofline")
+    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="images a second")
+    axes.set_xticks(batches, [str(batch) for batch in batches])
+    axes.set_title(f"{report.workload} of {report.network.name}, {rows[0].variant.device}")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize="small")
+    return _svg(figure)
+
+
+def _speed_up(report: Report, rows: Sequence[Row]) -> bytes:
+    """How many times faster than the CPU the GPU is, over batch."""
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.add_subplot()
+    for variant in dict.fromkeys(row.variant for row in rows if row.variant.device == "cuda"):
+        points = []
+        for row in (row for row in rows if row.variant == variant):
+            on_cpu = report.row(Variant(variant.framework, "cpu", "float32", variant.mode, variant.lowering), row.batch)
+            if on_cpu is not None and on_cpu.median_s and row.median_s:
+                points.append((row.batch, on_cpu.median_s / row.median_s))
+        if points:
+            axes.plot(*zip(*points, strict=True), marker="o", label=str(variant))
+    axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="times as fast as the CPU")
+    axes.set_title(f"{report.workload} of {report.network.name}: cuda over cpu")
+    axes.grid(visible=True, which="both", alpha=0.3)
+    axes.legend(fontsize="small")
+    return _svg(figure)
+
+
+def _svg(figure: Figure) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()

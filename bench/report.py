@@ -1,0 +1,174 @@
+"""The report of a benchmark: bench.json in pytest-benchmark's format, bench.md and pictures."""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from pytest_benchmark import __version__ as pytest_benchmark_version
+from pytest_benchmark.stats import Stats
+
+from bench.floor import floor_s, forward_bytes, forward_flops, layer_floors
+from bench.machine import Limits
+from bench.timing import Row
+from impls.frameworks import Variant
+from spec.exits import Exit, NotRunError
+from spec.network import Network
+
+FORMAT = "lockstep-bench/1"
+#: Beyond this spread of the control kernel (90th percentile over median, less 1) the machine was not idle.
+NOISY = 0.10
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a run measured."""
+
+    network: Network
+    workload: str
+    rows: Sequence[Row]
+    limits: Limits
+    environment: Mapping[str, str]
+    control_spread: float
+    steal_s: float
+
+    @property
+    def is_noisy(self) -> bool:
+        """Whether the machine's own speed changed while it measured."""
+        return self.control_spread > NOISY
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no row was left unfinished by a stop."""
+        return all(row.outcome != "incomplete" for row in self.rows)
+
+    @property
+    def exit(self) -> Exit:
+        """0 if all rows are timed or skipped by name, 1 if one does not conform, 3 if one could not be run."""
+        outcomes = {row.outcome for row in self.rows}
+        if "nonconforming" in outcomes:
+            return Exit.DIVERGED
+        done = outcomes <= {"timed", "skipped"} and "timed" in outcomes
+        return Exit.PASSED if done else Exit.NOT_RUN
+
+    def floor_s(self, batch: int) -> float:
+        """The least time of the workload on this machine, in seconds."""
+        return floor_s(self.network, batch, self.limits)
+
+    def fraction(self, row: Row) -> float | None:
+        """How much of the machine a variant used: the floor over its median."""
+        return self.floor_s(row.batch) / row.median_s if row.median_s else None
+
+    def row(self, variant: Variant, batch: int) -> Row | None:
+        """The row of a variant at a batch."""
+        return next((row for row in self.rows if (row.variant, row.batch) == (variant, batch)), None)
+
+    def fields(self) -> dict[str, Any]:
+        """The report as bench.json writes it: pytest-benchmark's keys, and ours beside them."""
+        return {
+            "machine_info": {**self.environment, "node": "", "system": self.environment.get("platform", "")},
+            "commit_info": {
+                "id": "unversioned",
+                "dirty": False,
+                "time": None,
+                "author_time": None,
+                "project": "lockstep",
+            },
+            "benchmarks": [self._benchmark(row) for row in self.rows if row.median_s],
+            "datetime": datetime.now(UTC).isoformat(),
+            "version": pytest_benchmark_version,
+            "lockstep": {
+                "format": FORMAT,
+                "complete": self.is_complete,
+                "network": {"name": self.network.name, "sha256": self.network.sha256},
+                "workload": self.workload,
+                "limits": self.limits.fields(),
+                "control_spread": self.control_spread,
+                "steal_s": self.steal_s,
+                "noisy": self.is_noisy,
+                "rows": [self._row(row) for row in self.rows],
+                "floors": {
+                    str(batch): {
+                        floor.name: floor.duration_s for floor in layer_floors(self.network, batch, self.limits)
+                    }
+                    for batch in dict.fromkeys(row.batch for row in self.rows)
+                },
+            },
+        }
+
+    def _row(self, row: Row) -> dict[str, Any]:
+        duration_s = row.median_s
+        return {
+            **row.variant.fields(),
+            "batch": row.batch,
+            "version": row.version,
+            "outcome": row.outcome,
+            "message": row.message,
+            "import_s": row.import_s,
+            "build_s": row.build_s,
+            "first_call_s": row.first_call_s,
+            "median_s": duration_s,
+            "images_per_s": row.batch / duration_s if duration_s else None,
+            "flops_per_s": forward_flops(self.network, row.batch) / duration_s if duration_s else None,
+            "bytes_per_s": forward_bytes(self.network, row.batch) / duration_s if duration_s else None,
+            "roofline_fraction": self.fraction(row),
+            "busy_threads": row.busy_threads,
+            "cpus": list(row.cpus),
+            "peak_bytes": row.peak_bytes,
+            "device_peak_bytes": row.device_peak_bytes,
+            "relative_rms": row.relative_rms,
+            "environment": row.environment,
+        }
+
+    def _benchmark(self, row: Row) -> dict[str, Any]:
+        stats: Any = Stats()  # type: ignore[no-untyped-call]
+        for duration_s in row.samples:
+            stats.update(duration_s)
+        name = f"{self.workload}[{self.network.name}-{row.variant}-{row.batch}]".replace(" ", "-")
+        return {
+            "group": f"{self.workload} {self.network.name} batch {row.batch}",
+            "name": name,
+            "fullname": f"bench::{name}",
+            "params": {**row.variant.fields(), "batch": row.batch},
+            "param": f"{row.variant}-{row.batch}",
+            "extra_info": {
+                "version": row.version,
+                "block": [number for number, samples in enumerate(row.rounds) for _ in samples],
+                "process": str(row.variant),
+                "control_s": row.control_s,
+            },
+            "options": {
+                "disable_gc": True,
+                "timer": "perf_counter",
+                "min_rounds": len(row.rounds),
+                "max_time": sum(row.samples),
+                "min_time": min(row.samples),
+                "warmup": True,
+            },
+            "stats": {**stats.as_dict(), "data": row.samples, "iterations": 1},
+        }
+
+
+def write(report: Report, folder: Path, texts: Mapping[str, str], pictures: Mapping[str, bytes]) -> list[Path]:
+    """Write bench.json with `texts` and `pictures` beside it, whole or not at all; raises NotRunError."""
+    contents = {"bench.json": (json.dumps(report.fields(), indent=1, allow_nan=False) + "\n").encode()}
+    contents |= {name: text.encode() for name, text in texts.items()} | dict(pictures)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+            for name, content in contents.items():
+                (Path(partial) / name).write_bytes(content)
+            for name in contents:
+                (Path(partial) / name).replace(folder / name)
+    except OSError as error:
+        raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
+    return [folder / name for name in contents]
+
+
+def round_medians_s(row: Row) -> list[float]:
+    """The median of each round, in seconds."""
+    return [median(samples) for samples in row.rounds]

@@ -1,0 +1,268 @@
+"""Times variants side by side: one process each, in rounds of shuffled order, with a control between them."""
+
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+from bench.machine import Control
+from bench.statistics import has_converged
+from impls.client import Worker, WorkerError
+from impls.frameworks import Variant
+from impls.protocol import Load, Prepare, Time, Verify
+from spec.exits import NotRunError, one_line
+from spec.network import Network
+from spec.store import Store
+from spec.tensors import metadata
+
+#: A warm-up that has not settled after so many calls is measured as it is, and the spread of its samples says so.
+WARM_UP_CALLS = 12
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A variant that is timed, and how its worker is started."""
+
+    variant: Variant
+    command: tuple[str, ...]
+    source: Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured."""
+
+    workload: str
+    batches: tuple[int, ...]
+    rounds: int
+    chunk_s: float
+    """How long a variant is timed in one round; at least one call."""
+    threads: int
+    timeout_s: float
+    seed: int
+
+
+@dataclass
+class Row:
+    """What is known of one variant at one batch."""
+
+    variant: Variant
+    batch: int
+    version: str = "unknown"
+    environment: dict[str, str] = field(default_factory=dict)
+    outcome: str = "incomplete"
+    """`timed`, `nonconforming`, `errored`, `skipped`, or `incomplete` where the run was stopped."""
+    message: str = ""
+    import_s: float | None = None
+    build_s: float | None = None
+    first_call_s: float | None = None
+    rounds: list[tuple[float, ...]] = field(default_factory=list)
+    """Steady state: every duration of every round, in seconds."""
+    control_s: list[float] = field(default_factory=list)
+    """How long the control kernel took just before each round."""
+    busy_threads: float | None = None
+    cpus: tuple[int, ...] = ()
+    peak_bytes: int | None = None
+    device_peak_bytes: int | None = None
+    relative_rms: float | None = None
+
+    @property
+    def samples(self) -> list[float]:
+        """All durations, in seconds."""
+        return [duration for samples in self.rounds for duration in samples]
+
+    @property
+    def median_s(self) -> float | None:
+        """The median duration of a call, in seconds; nothing for a variant that does not conform."""
+        return median(self.samples) if self.samples and self.outcome in ("timed", "incomplete") else None
+
+
+def time_all(
+    network: Network, contenders: Sequence[Contender], plan: Plan, control: Control, tell: Callable[[str], None]
+) -> list[Row]:
+    """Time every contender at every batch. A worker that fails loses its rows, and no other's; a stop keeps samples."""
+    rows = [Row(contender.variant, batch) for batch in plan.batches for contender in contenders]
+    with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder, _lanes(contenders, plan) as lanes:
+        try:
+            files = _Files(network, plan, Path(folder))
+            for lane in lanes:
+                tell(f"start {lane.contender.variant}")
+                lane.load(files.weights, plan)
+            for batch in plan.batches:
+                own = {row.variant: row for row in rows if row.batch == batch}
+                _time_batch(batch, lanes, own, files, plan, control, tell)
+        except KeyboardInterrupt:
+            for row in rows:
+                if row.outcome == "incomplete":
+                    row.message = f"interrupted after {len(row.rounds)} of {plan.rounds} rounds"
+    return rows
+
+
+class _Files:
+    """What all workers read: weights, inputs, and what the outputs should be."""
+
+    def __init__(self, network: Network, plan: Plan, folder: Path) -> None:
+        self.network = network
+        self.plan = plan
+        self.folder = folder
+        self.store = Store()
+        self.weights = self.store.weights_file(network, "scaled", plan.seed)
+
+    def input(self, batch: int) -> Path:
+        return self.store.input_file(self.network, "photographs", self.plan.seed, batch)
+
+    def expected(self, batch: int) -> Path:
+        """The oracle's output. The oracle is asked as a program: bench and conformance share files, not code."""
+        path = self.folder / f"expected-{batch}.safetensors"
+        spec = self.folder / "network.json"
+        spec.write_text(self.network.model_dump_json(), encoding="utf-8")
+        program = [sys.executable, "-m", "conformance.expected", "--spec", str(spec), "--weights", str(self.weights)]
+        asked = subprocess.run(
+            [*program, "--input", str(self.input(batch)), "--output", str(path)],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=Path(__file__).parents[1],
+        )
+        if asked.returncode:
+            raise NotRunError(f"the oracle could not be run: {one_line(asked.stderr)[-400:]}")
+        return path
+
+
+class _Lane:
+    """One contender's worker, from its start to its last batch."""
+
+    def __init__(self, contender: Contender, plan: Plan) -> None:
+        self.contender = contender
+        self.worker = Worker(contender.variant.framework, contender.command, plan.timeout_s)
+        self.failure: WorkerError | None = None
+        self.known = Row(contender.variant, 0)
+
+    def load(self, weights: Path, plan: Plan) -> None:
+        """Start the worker and have it build the network; what goes wrong is kept for its rows."""
+        variant = self.contender.variant
+        try:
+            self.worker.start()
+            _pin(self.worker.pid, plan.threads)
+            hello = self.worker.hello()
+            self.known.version, self.known.environment = hello.version, hello.environment
+            self.known.import_s = hello.import_s
+            request = Load(
+                network="",
+                source=str(self.contender.source),
+                weights=str(weights),
+                device=variant.device,
+                dtype=variant.dtype,
+                mode=variant.mode,
+                lowering=variant.lowering,
+                threads=plan.threads,
+            )
+            self.known.build_s = self.worker.load(request)
+        except WorkerError as error:
+            self.failure = error
+
+
+@contextmanager
+def _lanes(contenders: Sequence[Contender], plan: Plan) -> Iterator[list[_Lane]]:
+    lanes = [_Lane(contender, plan) for contender in contenders]
+    try:
+        yield lanes
+    finally:
+        for lane in lanes:
+            lane.worker.stop()
+
+
+def _time_batch(
+    batch: int,
+    lanes: Sequence[_Lane],
+    rows: dict[Variant, Row],
+    files: _Files,
+    plan: Plan,
+    control: Control,
+    tell: Callable[[str], None],
+) -> None:
+    tell(f"batch {batch}: oracle")
+    expected = files.expected(batch)
+    cap = float(metadata(expected)["relative_rms_cap"])
+    for lane in lanes:
+        row = rows[lane.contender.variant]
+        tell(f"batch {batch}: warm up {row.variant}")
+        _guarded(lane, row, partial(_warm_up, lane, row, files.input(batch), plan))
+    shuffled = random.Random(plan.seed * 1000 + batch)
+    for number in range(plan.rounds):
+        order = [lane for lane in lanes if rows[lane.contender.variant].outcome == "incomplete"]
+        shuffled.shuffle(order)
+        for lane in order:
+            row = rows[lane.contender.variant]
+            tell(f"batch {batch}: round {number + 1} of {plan.rounds}: {row.variant}")
+            row.control_s.append(control.run())
+            _guarded(lane, row, partial(_time_round, lane, row, plan))
+    for lane in lanes:
+        row = rows[lane.contender.variant]
+        if row.outcome == "incomplete":
+            _guarded(lane, row, partial(_check, lane, row, expected, cap))
+
+
+def _guarded(lane: _Lane, row: Row, work: Callable[[], None]) -> None:
+    """Do `work`, unless the worker failed before; what goes wrong is the row's outcome."""
+    known = lane.known
+    row.version, row.environment, row.import_s, row.build_s = (
+        known.version,
+        known.environment,
+        known.import_s,
+        known.build_s,
+    )
+    if row.outcome != "incomplete":
+        return
+    try:
+        if lane.failure is not None:
+            raise lane.failure
+        work()
+    except WorkerError as error:
+        named = error.kind in ("missing_device", "missing_framework", "unsupported")
+        row.outcome = "skipped" if named else "errored"
+        kind = "out of memory" if error.kind == "out_of_memory" else error.kind
+        row.message = one_line(f"{kind}: {error}" + (f"; {error.stderr[-1]}" if error.stderr else ""))
+        if not lane.worker.alive and lane.failure is None:
+            lane.failure = error
+
+
+def _warm_up(lane: _Lane, row: Row, x: Path, plan: Plan) -> None:
+    """The first call, and then calls until they settle."""
+    row.first_call_s = lane.worker.prepare(Prepare(plan.workload, str(x))).first_call_s
+    durations: list[float] = []
+    while len(durations) < WARM_UP_CALLS and not has_converged(durations):
+        durations += lane.worker.time(Time(min_s=plan.chunk_s / 4, max_calls=4)).durations_s
+        if sum(durations) > 4 * plan.chunk_s and len(durations) > 1:
+            break
+
+
+def _time_round(lane: _Lane, row: Row, plan: Plan) -> None:
+    timed = lane.worker.time(Time(min_s=plan.chunk_s, max_calls=10**6))
+    row.rounds.append(timed.durations_s)
+    row.busy_threads = timed.busy_threads
+    row.cpus = timed.cpus
+    row.peak_bytes, row.device_peak_bytes = timed.peak_bytes, timed.device_peak_bytes
+
+
+def _check(lane: _Lane, row: Row, expected: Path, cap: float) -> None:
+    """Compare the last timed output with the oracle's, in the timed process: no number for what does not conform."""
+    row.relative_rms = lane.worker.verify(Verify(str(expected)))
+    if row.relative_rms <= cap:
+        row.outcome = "timed"
+    else:
+        row.outcome = "nonconforming"
+        row.message = f"relative RMS error {row.relative_rms:.3g} of the output, cap {cap:.3g}: no time is reported"
+
+
+def _pin(pid: int, threads: int) -> None:
+    """Let a worker use as many processors as it has threads: the first of those that we may use."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(pid, set(sorted(os.sched_getaffinity(0))[:threads]))
