@@ -53,7 +53,7 @@ def _parser() -> Arguments:
     parser = Arguments(prog="python -m conformance", description=__doc__)
     add = parser.add_argument
     add("--spec", default="alexnet", metavar="NETWORK", help="name of a shipped network, or path of a spec")
-    add("--frameworks", type=words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
+    add("--frameworks", type=words((*FRAMEWORKS, "none")), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="tf32: float32 tensors, products rounded to TF32 (cuda)")
     add("--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla")
@@ -113,7 +113,9 @@ def _entrants(network: Network, options: Namespace, tell: Callable[[str], None])
             )
     if options.dtype == "tf32" and options.device == "cpu":
         raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
-    frameworks: list[FrameworkName] = options.frameworks
+    frameworks: list[FrameworkName] = [name for name in options.frameworks if name != "none"]
+    if not frameworks and not options.runner:
+        raise InputError("--frameworks none: expected a --runner beside it, found none; there is nothing to run")
     pythons = pythons_of(frameworks, options.python, options.locked, tell)
 
     def variant(name: str, mode: str, lowering: str) -> Variant:

@@ -41,6 +41,7 @@ class EndToEnd(Part):
     """How far an output may be from the oracle's when rounding errors of all operators before add up."""
 
     factor: float
+    sigmas: float
     floor: float
     reason: str
 

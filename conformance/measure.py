@@ -79,6 +79,13 @@ def relative_rms(actual: Array, expected: Array) -> float:
     return distance / size
 
 
+def effective_elements(errors: Array) -> float:
+    """Over how many elements errors are spread: n for n normal ones, fewer where few elements have them all."""
+    squares = np.square(errors.ravel() / max(float(np.abs(errors).max()), np.finfo(np.float64).tiny))
+    fourth = float(np.square(squares).sum())
+    return float(min(errors.size, 3.0 * float(squares.sum()) ** 2 / fourth)) if fourth > 0 else float(errors.size)
+
+
 def effective_bits(relative: float) -> float:
     """−log2 of the relative RMS error: what people read. Infinite where every bit is right, 0 where none is."""
     if relative == 0.0:

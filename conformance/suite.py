@@ -177,9 +177,12 @@ class Lane:
     def greet(self) -> Hello | None:
         """Start the worker, early, so that its imports overlap with the oracle; nothing if that went wrong."""
         try:
-            hello = self.worker.hello()
+            return self._hello()
         except WorkerError:
             return None  # it is asked again when it is used, and says again what is wrong
+
+    def _hello(self) -> Hello:
+        hello = self.worker.hello()
         self.column.version = hello.version
         self.column.environment = hello.environment
         return hello
@@ -205,7 +208,7 @@ class Lane:
     def _traces(self, files: Files, substitutes: Path) -> Traces:
         hello = self.known()
         if hello is None or not self.worker.alive:
-            hello = self.worker.hello()
+            hello = self._hello()
         variant = self.entrant.variant
         self.worker.load(
             Load(

@@ -122,20 +122,25 @@ def _load(network: Network, name: str, lowering: Lowering) -> list[str]:
         if isinstance(layer.operator, BatchNorm)
         for canonical in layer.tensor_shapes
     }
+    copy = " without a copy" if lowering == "native" else ""
     lines = [
         f"def load(tensors: dict[str, Tensor]) -> {name}:",
-        '    """A model in evaluation mode that holds `tensors` (canonical names and layouts) without a copy."""',
+        f'    """A model in evaluation mode that holds `tensors` (canonical names and layouts){copy}."""',
         '    with torch.device("meta"):',
         f"        model = {name}()",
     ]
     if renamed:
         lines += ["    names = {", *(f'        "{old}": "{new}",' for old, new in renamed.items()), "    }"]
         lines.append("    tensors = {names.get(name, name): value for name, value in tensors.items()}")
-        lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
-    else:
-        lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
-    last = ".to(memory_format=torch.channels_last)" if lowering == "fast" else ""
-    return [*lines, f"    return model.eval(){last}", ""]
+    if lowering == "fast":
+        lines += [
+            "    tensors = {",
+            "        name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value",
+            "        for name, value in tensors.items()",
+            "    }",
+        ]
+    lines.append("    model.load_state_dict(tensors, strict=True, assign=True)")
+    return [*lines, "    return model.eval()", ""]
 
 
 def _module(layer: Layer, lowering: Lowering) -> str | None:

@@ -30,7 +30,8 @@ EMITTERS: dict[FrameworkName, Callable[[Network, Lowering, str], str]] = {
 def source_text(network: Network, framework: FrameworkName, lowering: Lowering = "native") -> str:
     """The generated source of `network` for `framework`."""
     shipped = NETWORKS / f"{network.name}.yaml"
-    origin = f"spec/networks/{shipped.name}" if shipped.exists() else f"the spec of {network.name}"
+    is_shipped = shipped.exists() and load(shipped).sha256 == network.sha256
+    origin = f"spec/networks/{shipped.name}" if is_shipped else f"the spec of {network.name}"
     return EMITTERS[framework](network, lowering, origin)
 
 

@@ -11,12 +11,16 @@ PATTERN = r"^[a-z][a-z0-9_]{0,63}$"
 #: Names that generated sources use for themselves, or that a layer of that name would hide in them.
 RESERVED = frozenset(
     """
-    add_module apply bfloat16 bool buffers build call children compile cpu cuda double eval extra_repr float forward
-    get_buffer get_parameter get_submodule half helper int ipu jax jit jnp keras kernel lax len load math modules
-    mtia name name_scope named_buffers named_children named_modules named_parameters nn node np numpy onnx parameters
-    params partial range register_buffer register_module register_parameter requires_grad_ self share_memory
-    state_dict str submodules sum super tap tensorflow tf to to_empty torch trainable_variables train training
-    tuple type variables with_name_scope weights x xpu zero_grad zip
+    add_module apply bfloat16 bool buffers build call call_super_init children compile cpu cuda double dump_patches
+    eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half helper int ipu jax jit
+    jnp keras kernel lax len load load_state_dict local_response_norm math modules mtia name name_scope
+    named_buffers named_children named_modules named_parameters nn node non_trainable_variables np numpy onnx
+    parameters params partial range register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
+    register_load_state_dict_post_hook register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_ self set_extra_state set_submodule
+    share_memory state_dict str submodules sum super tap tensorflow tf to to_empty torch train trainable_variables
+    training tuple type variables weights with_name_scope x xpu zero_grad zip
     """.split()
 )
 

@@ -83,8 +83,12 @@ class AlexNet(nn.Module):
 
 
 def load(tensors: dict[str, Tensor]) -> AlexNet:
-    """A model in evaluation mode that holds `tensors` (canonical names and layouts) without a copy."""
+    """A model in evaluation mode that holds `tensors` (canonical names and layouts)."""
     with torch.device("meta"):
         model = AlexNet()
+    tensors = {
+        name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+        for name, value in tensors.items()
+    }
     model.load_state_dict(tensors, strict=True, assign=True)
-    return model.eval().to(memory_format=torch.channels_last)
+    return model.eval()
