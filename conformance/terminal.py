@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from conformance.matrix import cell, columns
+from spec.exits import one_line
 from spec.network import Network
 from spec.terminal import Terminal
 
@@ -24,7 +25,7 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     table.add_column("operator")
     variants = columns(results)
     for variant, column in zip(variants, report["variants"], strict=True):
-        table.add_column(f"{variant.replace(' ', chr(10), 1)}\n{escape(column['version'])}", justify="right")
+        table.add_column(f"{variant.replace(' ', chr(10), 1)}\n{_plain(column['version'])}", justify="right")
     for layer in network.layers:
         cells = [cell(results, variant, layer.name) for variant in variants]
         texts = [f"[{STYLES[own.outcome]}]{own.text}{MARKS[own.outcome]}[/]" if own else "" for own in cells]
@@ -36,14 +37,19 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     for result in report["first_divergences"]:
         tap = f"{result['tap']} ({result['operator']}, {result['check']})"
         where = f"{result['framework']} {result['case']}: first divergence at {tap}"
-        terminal.print(f"[bold red]failed[/] {escape(where)}: {escape(result['message'])}")
+        terminal.print(f"[bold red]failed[/] {_plain(where)}: {_plain(result['message'])}")
     for result in results:
         if result["outcome"] == "errored":
             terminal.print(
-                f"[bold magenta]errored[/] {result['framework']} {escape(result['case'])}: {escape(result['message'])}"
+                f"[bold magenta]errored[/] {result['framework']} {_plain(result['case'])}: {_plain(result['message'])}"
             )
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report["outcomes"].items() if count)
     style = {"passed": "green", "failed": "red", "errored": "magenta"}[report["verdict"]]
     terminal.print(
         f"[bold {style}]{report['verdict']}[/]: {counts}; report: {', '.join(map(str, files))}", soft_wrap=True
     )
+
+
+def _plain(text: str) -> str:
+    """Text of others on one line, with nothing in it that a terminal or rich would obey."""
+    return escape(one_line(text))
