@@ -230,3 +230,13 @@ def test_rounding_to_float32_leaves_about_25_bits_and_to_tf32_about_12() -> None
     for kind, least, most in (("float32", 24.5, 26.0), ("tf32", 11.5, 13.0), ("bfloat16", 8.5, 10.0)):
         narrow = x.astype(np.float32) if kind == "float32" else rounded(x, "tf32" if kind == "tf32" else "bfloat16")
         assert least <= measure.effective_bits(measure.relative_rms(narrow.astype(np.float64), x)) <= most
+
+
+def test_effective_elements_count_those_that_share_the_error() -> None:
+    normal = np.random.default_rng(0).standard_normal(100_000)
+    assert measure.effective_elements(normal) == pytest.approx(100_000, rel=0.05)
+    few = np.where(np.arange(100_000) < 1000, normal, 0.0)
+    assert measure.effective_elements(few) == pytest.approx(1000, rel=0.2)
+    assert measure.effective_elements(few * 1e-200) == pytest.approx(measure.effective_elements(few), rel=1e-9)
+    assert measure.effective_elements(np.array([0.0] * 99 + [1.0])) == pytest.approx(3.0)
+    assert measure.effective_elements(np.zeros(7)) == 7.0
