@@ -53,7 +53,13 @@ def _parser() -> Arguments:
     parser = Arguments(prog="python -m conformance", description=__doc__)
     add = parser.add_argument
     add("--spec", default="alexnet", metavar="NETWORK", help="name of a shipped network, or path of a spec")
-    add("--frameworks", type=words((*FRAMEWORKS, "none")), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
+    add(
+        "--frameworks",
+        type=words((*FRAMEWORKS, "none")),
+        default=list(FRAMEWORKS),
+        metavar="A,B",
+        help="default: all four",
+    )
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="tf32: float32 tensors, products rounded to TF32 (cuda)")
     add("--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled or xla")

@@ -208,7 +208,9 @@ def _end_to_end(
     strays = [max(measure.relative_rms(peer, expected), rule.floor) for peer in peers] or [rule.floor]
     usual = geometric_mean((median_low(strays), median_high(strays)))
     # The peers' errors, not its own, say over how many elements errors are spread: no fault may widen its own cap.
-    elements = min((measure.effective_elements(peer - expected) for peer in peers), default=float(expected.size))
+    # Their median, so that one broken peer does not widen everyone's.
+    spread = [measure.effective_elements(peer - expected) for peer in peers] or [float(expected.size)]
+    elements = median_low(spread)
     factor = rule.factor * float(np.exp(rule.sigmas / np.sqrt(elements)))
     result = replace(result, worst=relative / usual, unit="of the usual relative RMS error")
     if relative <= factor * usual:

@@ -13,7 +13,14 @@ from spec.shapes import Layer, window
 WIDTH = 120
 
 #: Names that the bodies of generated functions read or assign beside the values of a graph.
-TAKEN = frozenset("batch_norm conv counted local_response_norm max_pool no_tap p padded sum_pool towers".split())
+TAKEN = frozenset(
+    """
+    band batch_norm conv counted denominator dense local_response_norm max_pool no_tap p padded power root squares
+    sum_pool towers
+    """.split()
+)
+    "band batch_norm conv counted dense local_response_norm max_pool no_tap p padded power root squares denominator sum_pool towers".split()
+)
 
 #: Classes that cannot be, or that a class of that name would hide in a generated source.
 TAKEN_CLASSES = frozenset("Any Callable F False Mapping None Pads Tap Tensor True".split())

@@ -1,9 +1,8 @@
-"""Emits a network as pure JAX functions over a parameter tree, with `jax.lax`'s own operators."""
+"""Emits a network as pure JAX functions over a parameter tree, with `jax.lax`'s own operators: the native lowering."""
 
 from typing import assert_never
 
 from impls.emission import Step, batched, code, comment, header, number, pads_with_overflow, steps, wrapped
-from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -90,7 +89,7 @@ def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Arr
 }
 
 
-def emit(network: Network, lowering: Lowering, origin: str) -> str:
+def emit(network: Network, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     used = {name for layer in network.layers if (name := _function(layer.operator))}
     body = [line for step in steps(network) for line in _forward(step)]
@@ -156,7 +155,7 @@ def _forward(step: Step) -> list[str]:
         case Conv():
             stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
             groups = f", groups={operator.groups}" if operator.groups > 1 else ""
-            value = f"conv({x}, {p}{stride}{_pads(operator.pads)}{groups})"
+            value = f"conv({x}, {p}{stride}{axis_pads(operator.pads)}{groups})"
         case Dense():
             value = f'{x} @ {p}["weight"].T'
             if operator.bias:
@@ -170,7 +169,7 @@ def _forward(step: Step) -> list[str]:
                 before = [f"    towers = jnp.split({x}, {operator.towers}, axis=1)"]
                 value = f"jnp.concatenate([local_response_norm(t, {constants}) for t in towers], axis=1)"
         case MaxPool():
-            pads = _pads(pads_with_overflow(layer, operator))
+            pads = axis_pads(pads_with_overflow(layer, operator))
             value = f"max_pool({x}, kernel={operator.kernel}, stride={operator.stride}{pads})"
         case AvgPool():
             before, value = _average(layer, operator, x)
@@ -205,17 +204,17 @@ def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:
     _, height, width = layer.input_shape
     pads = pads_with_overflow(layer, operator)
     windows = f"kernel={operator.kernel}, stride={operator.stride}"
-    sums = f"sum_pool({x}, {windows}{_pads(pads)})"
+    sums = f"sum_pool({x}, {windows}{axis_pads(pads)})"
     if not any(pads) or (operator.padding_counted and pads == operator.pads):
         return [], f"{sums} / {operator.kernel[0] * operator.kernel[1]}"
     top, left, bottom, right = operator.pads if operator.padding_counted else (0, 0, 0, 0)
     ones = f"jnp.ones((1, 1, {height + top + bottom}, {width + left + right}))"
     rest = (pads[0] - top, pads[1] - left, pads[2] - bottom, pads[3] - right)
-    counted = f"    counted = sum_pool({ones}, {windows}{_pads(rest)})"
+    counted = f"    counted = sum_pool({ones}, {windows}{axis_pads(rest)})"
     return [counted], f"{sums} / counted"
 
 
-def _pads(pads: tuple[int, int, int, int]) -> str:
+def axis_pads(pads: tuple[int, int, int, int]) -> str:
     """Top, left, bottom, right as the argument that JAX reads, axis by axis; nothing where all are 0."""
     top, left, bottom, right = pads
     return f", pads={((top, bottom), (left, right))}" if any(pads) else ""

@@ -1,4 +1,7 @@
-"""Emits a network as a program that builds an ONNX model, with ONNX's own operators."""
+"""Emits a network as a program that builds an ONNX model.
+
+Native: ONNX's own operators. Fast: normalisation as a 1×1 convolution of the squares and square roots.
+"""
 
 from typing import assert_never
 
@@ -54,14 +57,26 @@ class Nodes(list[onnx.NodeProto]):
 '''
 
 
+BAND = '''\
+def band(channels: int, n: int, alpha: float, towers: int = 1) -> np.ndarray:
+    """A kernel (O, I, 1, 1) that sums n neighbouring channels of a tower, times alpha."""
+    channel = np.arange(channels)
+    tower = channel * towers // channels
+    near = (abs(channel[:, None] - channel) <= n // 2) & (tower[:, None] == tower)
+    return np.where(near, alpha, 0.0).astype(np.float32)[:, :, None, None]
+
+'''
+
+
 def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
-    body = [line for step in steps(network) for line in _forward(step)]
-    constants = [wrapped(line) for layer in network.layers for line in _constants(layer)]
+    fast = lowering == "fast"
+    body = [line for step in steps(network) for line in _forward(step, lowering)]
+    constants = [wrapped(line) for layer in network.layers for line in _constants(layer, lowering)]
     output = network.layers[-1].output_shape
     quoted = f'"{network.input.name}"'
     parts = [
-        header(network, "ONNX", origin, NOTES),
+        header(network, "ONNX, fast lowering" if fast else "ONNX", origin, NOTES),
         "from collections.abc import Callable, Mapping",
         "from typing import Any\n",
         "import numpy as np",
@@ -69,6 +84,7 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
         "from onnx import TensorProto, helper, numpy_helper",
         "from onnx.helper import make_tensor_value_info as value_info\n",
         PREAMBLE,
+        *([BAND] if any("band(" in line for line in constants) else []),
         "def graph(node: Nodes, x: str, tap: Tap = no_tap) -> str:",
         f'    """{batched(network.input.shape)} → {batched(output)}.',
         "",
@@ -102,12 +118,23 @@ def _dims(shape: tuple[int, ...]) -> str:
     return str(["N", *shape]).replace("'", '"')
 
 
-def _constants(layer: Layer) -> list[str]:
+def _constants(layer: Layer, lowering: Lowering) -> list[str]:
     """The constants that a layer's nodes read, beside its parameters."""
     operator = layer.operator
     match operator:
         case Dropout(convention="test_time"):
             return [f'        "{layer.name}.scale": np.array({number(operator.evaluation_scale)}, np.float32),']
+        case Lrn() if lowering == "fast":
+            channels = layer.input_shape[0]
+            towers = f", towers={operator.towers}" if operator.towers > 1 else ""
+            summed = f"band({channels}, n={operator.n}, alpha={number(operator.alpha_sum)}{towers})"
+            lines = [
+                f'        "{layer.name}.band": {summed},',
+                f'        "{layer.name}.k": np.full({channels}, {number(operator.k)}, np.float32),',
+            ]
+            if operator.beta != 0.75:
+                lines.append(f'        "{layer.name}.beta": np.array({number(operator.beta)}, np.float32),')
+            return lines
         case AvgPool() if _padded_first(layer, operator):
             top, left, bottom, right = operator.pads
             return [f'        "{layer.name}.pads": np.array([0, 0, {top}, {left}, 0, 0, {bottom}, {right}], np.int64),']
@@ -115,7 +142,7 @@ def _constants(layer: Layer) -> list[str]:
             return []
 
 
-def _forward(step: Step) -> list[str]:
+def _forward(step: Step, lowering: Lowering) -> list[str]:
     """The lines that add the nodes of one operator."""
     layer, x = step.layer, step.read
     operator, name = layer.operator, layer.name
@@ -128,6 +155,17 @@ def _forward(step: Step) -> list[str]:
         case Dense():
             bias = f', "{name}.bias"' if operator.bias else ""
             value = f'node("{name}", "Gemm", {x}, "{name}.weight"{bias}, transB=1)'
+        case Lrn() if lowering == "fast":
+            sums = f'node("{name}.sums", "Conv", squares, "{name}.band", "{name}.k", kernel_shape=[1, 1])'
+            before = [f'    squares = node("{name}.squares", "Mul", {x}, {x})', f"    denominator = {sums}"]
+            if operator.beta == 0.75:
+                before += [
+                    f'    root = node("{name}.root", "Sqrt", denominator)',
+                    f'    power = node("{name}.power", "Mul", root, node("{name}.fourth_root", "Sqrt", root))',
+                ]
+            else:
+                before.append(f'    power = node("{name}.power", "Pow", denominator, "{name}.beta")')
+            value = f'node("{name}", "Div", {x}, power)'
         case Lrn():
             constants = (
                 f"size={operator.n}, bias={number(operator.k)}, "

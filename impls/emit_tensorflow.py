@@ -1,4 +1,7 @@
-"""Emits a network as a TensorFlow `tf.Module`, channels last, with `tf.nn`'s own operators."""
+"""Emits a network as a TensorFlow `tf.Module`, channels last.
+
+Native: `tf.nn`'s own operators. Fast: normalisation as shifted sums that XLA fuses, dense layers as (W·xᵀ)ᵀ.
+"""
 
 from typing import assert_never
 
@@ -43,6 +46,10 @@ NOTES = """\
 Images are (N, H, W, C). Tensors are given in canonical layout, kernels (O, I/groups, H, W) and dense weights (out, in),
 and stored as TensorFlow reads them: (H, W, I/groups, O) and (in, out). Features are flattened channel first."""
 
+NOTES_FAST = """\
+Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
+as they are, (out, in). Features are flattened channel first."""
+
 PREAMBLE = '''\
 from collections.abc import Callable, Mapping
 
@@ -86,6 +93,26 @@ def conv(
     return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
 
 ''',
+    "dense": '''\
+def dense(x: tf.Tensor, p: dict[str, tf.Variable]) -> tf.Tensor:
+    """W·x + b as (W·xᵀ)ᵀ with W in its stored layout (out, in), which is quickest for few rows of x."""
+    y = tf.transpose(tf.linalg.matmul(p["weight"], x, transpose_b=True))
+    return y + p["bias"] if "bias" in p else y
+
+''',
+    "local_response_norm": '''\
+@tf.function(jit_compile=True)
+def local_response_norm(x: tf.Tensor, n: int, k: float, alpha: float, beta: float) -> tf.Tensor:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; XLA makes one pass of it."""
+    channels = x.shape[-1]
+    squares = tf.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    denominator = k + alpha * tf.add_n([squares[..., shift : shift + channels] for shift in range(n)])
+    if beta == 0.75:
+        root = tf.math.rsqrt(denominator)
+        return x * (root * tf.math.sqrt(root))
+    return x * denominator**-beta
+
+''',
     "padded": '''\
 def padded(x: tf.Tensor, pads: Pads, value: float = 0.0) -> tf.Tensor:
     """Add rows and columns of `value` around every image."""
@@ -104,13 +131,14 @@ def batch_norm(x: tf.Tensor, p: dict[str, tf.Variable], epsilon: float) -> tf.Te
 def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     name = class_name(network)
-    body = [line for step in steps(network) for line in _forward(step)]
+    fast = lowering == "fast"
+    body = [line for step in steps(network) for line in _forward(step, lowering)]
     used = {function for function in FUNCTIONS if f"{function}(" in code(body)}
-    held = [wrapped(line) for layer in network.layers if (line := _held(layer))]
+    held = [wrapped(line) for layer in network.layers if (line := _held(layer, lowering))]
     pads = ["Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)"]
     preamble = PREAMBLE.replace("\nTap =", "\n".join(["", *pads, "Tap ="])) if used & {"conv", "padded"} else PREAMBLE
     parts = [
-        header(network, "TensorFlow", origin, NOTES),
+        header(network, "TensorFlow, fast lowering" if fast else "TensorFlow", origin, NOTES_FAST if fast else NOTES),
         preamble,
         *([VARIABLES] if held else []),
         *(FUNCTIONS[function] for function in FUNCTIONS if function in used),
@@ -136,7 +164,7 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
     return "\n".join(parts)
 
 
-def _held(layer: Layer) -> str | None:
+def _held(layer: Layer, lowering: Lowering) -> str | None:
     """The line that makes a layer's variables."""
     operator: AnyOperator = layer.operator
     shape: Shape
@@ -145,6 +173,8 @@ def _held(layer: Layer) -> str | None:
             oihw = layer.parameter_shapes[f"{layer.name}.weight"]
             shape = (oihw[2], oihw[3], oihw[1], oihw[0])
             axes = ", axes=(2, 3, 1, 0)"
+        case Dense() if lowering == "fast":
+            shape, axes = (operator.out_features, operator.in_features), ""
         case Dense():
             shape, axes = (operator.in_features, operator.out_features), ", axes=(1, 0)"
         case BatchNorm():
@@ -155,7 +185,7 @@ def _held(layer: Layer) -> str | None:
     return f'        self.{layer.name} = variables(tensors, "{layer.name}"{axes})  # {shape}{source}'
 
 
-def _forward(step: Step) -> list[str]:
+def _forward(step: Step, lowering: Lowering) -> list[str]:
     """The lines of the forward pass that compute one operator."""
     layer, x = step.layer, step.read
     operator, p = layer.operator, f"self.{layer.name}"
@@ -165,21 +195,20 @@ def _forward(step: Step) -> list[str]:
             stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
             pads = f", pads={_pads(operator.pads)}" if any(operator.pads) else ""
             value = f"conv({x}, {p}{stride}{pads})"
+        case Dense() if lowering == "fast":
+            value = f"dense({x}, {p})"
         case Dense():
             value = f'tf.linalg.matmul({x}, {p}["weight"])'
             if operator.bias:
                 value = f'{value} + {p}["bias"]'
         case Lrn():
-            constants = (
-                f"depth_radius={operator.n // 2}, bias={number(operator.k)}, "
-                f"alpha={number(operator.alpha_sum)}, beta={number(operator.beta)}"
-            )
+            normalised = _normalised(operator, lowering)
             if operator.towers == 1:
-                value = f"tf.nn.local_response_normalization({x}, {constants})"
+                value = normalised.format(x)
             else:
                 before = [
                     f"        towers = tf.split({x}, {operator.towers}, axis=-1)",
-                    f"        towers = [tf.nn.local_response_normalization(t, {constants}) for t in towers]",
+                    f"        towers = [{normalised.format('t')} for t in towers]",
                 ]
                 value = "tf.concat(towers, axis=-1)"
         case MaxPool():
@@ -212,6 +241,15 @@ def _forward(step: Step) -> list[str]:
             assert_never(operator)
     line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer, LAYOUT)}'
     return [*map(wrapped, before), wrapped(line)]
+
+
+def _normalised(operator: Lrn, lowering: Lowering) -> str:
+    """The call that normalises, with {} for what it reads."""
+    k, alpha, beta = number(operator.k), number(operator.alpha_sum), number(operator.beta)
+    if lowering == "fast":
+        return f"local_response_norm({{}}, n={operator.n}, k={k}, alpha={alpha}, beta={beta})"
+    radius = operator.n // 2
+    return f"tf.nn.local_response_normalization({{}}, depth_radius={radius}, bias={k}, alpha={alpha}, beta={beta})"
 
 
 def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:

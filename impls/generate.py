@@ -7,7 +7,7 @@ from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 
-from impls import emit_jax, emit_onnx, emit_tensorflow, emit_torch
+from impls import emit_jax, emit_jax_fast, emit_onnx, emit_tensorflow, emit_torch
 from impls.frameworks import FRAMEWORKS, LOWERINGS, FrameworkName, Lowering
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, end
@@ -19,9 +19,15 @@ COMMITTED = Path(__file__).parent / "generated"
 COMMITTED_NETWORKS = ("alexnet",)
 BUILD = Path(__file__).parents[1] / "build" / "generated"
 
+
+def _emit_jax(network: Network, lowering: Lowering, origin: str) -> str:
+    """The two lowerings have different layouts, and an emitter each."""
+    return emit_jax.emit(network, origin) if lowering == "native" else emit_jax_fast.emit(network, origin)
+
+
 EMITTERS: dict[FrameworkName, Callable[[Network, Lowering, str], str]] = {
     "torch": emit_torch.emit,
-    "jax": emit_jax.emit,
+    "jax": _emit_jax,
     "tensorflow": emit_tensorflow.emit,
     "onnx": emit_onnx.emit,
 }

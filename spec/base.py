@@ -18,6 +18,7 @@ class Part(BaseModel):
 
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_EXTENT)]
+Total = Annotated[int, Field(ge=0, le=2**63 - 1)]
 
 
 def _repeated(length: int) -> BeforeValidator:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from spec.base import AsTuple, Line, Offset, Part, Shape, ShapeField
+from spec.base import AsTuple, Line, Part, Shape, ShapeField, Total
 from spec.identifiers import Identifier
 from spec.operators import AnyOperator
 from spec.recipe import Evaluation, Preprocessing, Training
@@ -32,10 +32,10 @@ class Expect(Part):
 
     shapes: dict[str, ShapeField]
     """The output shape of every operator."""
-    parameters: Offset
-    macs: Offset
+    parameters: Total
+    macs: Total
     """Multiplications with an addition, an image."""
-    neurons: Offset
+    neurons: Total
     """Outputs of the layers with weights."""
 
 

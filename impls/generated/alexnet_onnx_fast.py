@@ -1,4 +1,4 @@
-"""AlexNet, the network of the paper, in ONNX.
+"""AlexNet, the network of the paper, in ONNX, fast lowering.
 
 Images are (N, C, H, W). Initialisers have canonical names and layouts, which are ONNX's own: kernels
 (O, I/groups, H, W), dense weights (out, in), features flattened channel first. Values are passed by name.
@@ -35,6 +35,14 @@ class Nodes(list[onnx.NodeProto]):
         return name
 
 
+def band(channels: int, n: int, alpha: float, towers: int = 1) -> np.ndarray:
+    """A kernel (O, I, 1, 1) that sums n neighbouring channels of a tower, times alpha."""
+    channel = np.arange(channels)
+    tower = channel * towers // channels
+    near = (abs(channel[:, None] - channel) <= n // 2) & (tower[:, None] == tower)
+    return np.where(near, alpha, 0.0).astype(np.float32)[:, :, None, None]
+
+
 def graph(node: Nodes, x: str, tap: Tap = no_tap) -> str:
     """(N, 3, 227, 227) → (N, 1000).
 
@@ -43,14 +51,22 @@ def graph(node: Nodes, x: str, tap: Tap = no_tap) -> str:
     # (N, 96, 55, 55)  §3.5
     x = tap("conv1", node("conv1", "Conv", x, "conv1.weight", "conv1.bias", kernel_shape=[11, 11], strides=[4, 4]))
     x = tap("relu1", node("relu1", "Relu", x))  # (N, 96, 55, 55)  §3.1
-    x = tap("norm1", node("norm1", "LRN", x, size=5, bias=2.0, alpha=0.0005, beta=0.75))  # (N, 96, 55, 55)  §3.3
+    squares = node("norm1.squares", "Mul", x, x)
+    denominator = node("norm1.sums", "Conv", squares, "norm1.band", "norm1.k", kernel_shape=[1, 1])
+    root = node("norm1.root", "Sqrt", denominator)
+    power = node("norm1.power", "Mul", root, node("norm1.fourth_root", "Sqrt", root))
+    x = tap("norm1", node("norm1", "Div", x, power))  # (N, 96, 55, 55)  §3.3
     x = tap("pool1", node("pool1", "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2]))  # (N, 96, 27, 27)  §3.4
     # (N, 256, 27, 27)  §3.5
     x = tap(
         "conv2", node("conv2", "Conv", x, "conv2.weight", "conv2.bias", kernel_shape=[5, 5], pads=[2, 2, 2, 2], group=2)
     )
     x = tap("relu2", node("relu2", "Relu", x))  # (N, 256, 27, 27)  §3.1
-    x = tap("norm2", node("norm2", "LRN", x, size=5, bias=2.0, alpha=0.0005, beta=0.75))  # (N, 256, 27, 27)  §3.3
+    squares = node("norm2.squares", "Mul", x, x)
+    denominator = node("norm2.sums", "Conv", squares, "norm2.band", "norm2.k", kernel_shape=[1, 1])
+    root = node("norm2.root", "Sqrt", denominator)
+    power = node("norm2.power", "Mul", root, node("norm2.fourth_root", "Sqrt", root))
+    x = tap("norm2", node("norm2", "Div", x, power))  # (N, 256, 27, 27)  §3.3
     x = tap("pool2", node("pool2", "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2]))  # (N, 256, 13, 13)  §3.4
     # (N, 384, 13, 13)  §3.5
     x = tap("conv3", node("conv3", "Conv", x, "conv3.weight", "conv3.bias", kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
@@ -79,6 +95,10 @@ def graph(node: Nodes, x: str, tap: Tap = no_tap) -> str:
 def build(tensors: Mapping[str, np.ndarray], tap: Tap = no_tap) -> onnx.ModelProto:
     """The model that holds `tensors` (canonical names and layouts)."""
     constants = {
+        "norm1.band": band(96, n=5, alpha=0.0001),
+        "norm1.k": np.full(96, 2.0, np.float32),
+        "norm2.band": band(256, n=5, alpha=0.0001),
+        "norm2.k": np.full(256, 2.0, np.float32),
         "drop6.scale": np.array(0.5, np.float32),
         "drop7.scale": np.array(0.5, np.float32),
     }
