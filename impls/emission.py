@@ -19,8 +19,6 @@ TAKEN = frozenset(
     sum_pool towers
     """.split()
 )
-    "band batch_norm conv counted dense local_response_norm max_pool no_tap p padded power root squares denominator sum_pool towers".split()
-)
 
 #: Classes that cannot be, or that a class of that name would hide in a generated source.
 TAKEN_CLASSES = frozenset("Any Callable F False Mapping None Pads Tap Tensor True".split())
