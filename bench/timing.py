@@ -1,5 +1,6 @@
 """Times variants side by side: one process each, in rounds of shuffled order, with a control between them."""
 
+import json
 import os
 import random
 import subprocess
@@ -15,6 +16,7 @@ from statistics import median
 from bench.machine import Control
 from bench.statistics import has_converged
 from impls.client import Worker, WorkerError
+from impls.description import describe
 from impls.frameworks import Variant
 from impls.protocol import Load, Prepare, Time, Verify
 from spec.exits import NotRunError, one_line
@@ -94,7 +96,7 @@ def time_all(
             files = _Files(network, plan, Path(folder))
             for lane in lanes:
                 tell(f"start {lane.contender.variant}")
-                lane.load(files.weights, plan)
+                lane.load(files, plan)
             for batch in plan.batches:
                 own = {row.variant: row for row in rows if row.batch == batch}
                 _time_batch(batch, lanes, own, files, plan, control, tell)
@@ -114,6 +116,8 @@ class _Files:
         self.folder = folder
         self.store = Store()
         self.weights = self.store.weights_file(network, "scaled", plan.seed)
+        self.description = folder / "network.json"
+        self.description.write_text(json.dumps(describe(network)), encoding="utf-8")
 
     def input(self, batch: int) -> Path:
         return self.store.input_file(self.network, "photographs", self.plan.seed, batch)
@@ -121,7 +125,7 @@ class _Files:
     def expected(self, batch: int) -> Path:
         """The oracle's output. The oracle is asked as a program: bench and conformance share files, not code."""
         path = self.folder / f"expected-{batch}.safetensors"
-        spec = self.folder / "network.json"
+        spec = self.folder / "spec.json"  # which is YAML too
         spec.write_text(self.network.model_dump_json(), encoding="utf-8")
         program = [sys.executable, "-m", "conformance.expected", "--spec", str(spec), "--weights", str(self.weights)]
         asked = subprocess.run(
@@ -145,7 +149,7 @@ class _Lane:
         self.failure: WorkerError | None = None
         self.known = Row(contender.variant, 0)
 
-    def load(self, weights: Path, plan: Plan) -> None:
+    def load(self, files: _Files, plan: Plan) -> None:
         """Start the worker and have it build the network; what goes wrong is kept for its rows."""
         variant = self.contender.variant
         try:
@@ -155,9 +159,9 @@ class _Lane:
             self.known.version, self.known.environment = hello.version, hello.environment
             self.known.import_s = hello.import_s
             request = Load(
-                network="",
+                network=str(files.description),
                 source=str(self.contender.source),
-                weights=str(weights),
+                weights=str(files.weights),
                 device=variant.device,
                 dtype=variant.dtype,
                 mode=variant.mode,

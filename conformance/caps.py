@@ -46,6 +46,13 @@ class EndToEnd(Part):
     reason: str
 
 
+class TimedOutput(Part):
+    """How far the output of a timed process may be from the oracle's."""
+
+    factor: float
+    reason: str
+
+
 class Excitation(Part):
     """What an input must make visible."""
 
@@ -80,6 +87,7 @@ class Caps(Part):
 
     rule: Annotated[tuple[Rule, ...], AsTuple]
     end_to_end: EndToEnd
+    timed_output: TimedOutput
     excitation: Excitation
     algorithm: Annotated[tuple[Algorithm, ...], AsTuple]
 

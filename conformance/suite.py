@@ -15,6 +15,7 @@ from conformance.reference import Reference, reference
 from conformance.results import Case, Check, Column, Outcome, Result
 from conformance.xfails import applied, xfails
 from impls.client import Hello, Worker, WorkerError
+from impls.description import describe
 from impls.frameworks import Variant
 from impls.protocol import Load, Trace
 from spec.exits import NotRunError
@@ -142,22 +143,6 @@ def compared(subject: Subject, own: Traces, others: Sequence[Mapping[str, Array]
         return local_results(subject, own.local, rules) + results
     taps = [layer.name for layer in subject.network.layers]
     return [subject.result(tap, Check.LOCAL, Outcome.SKIPPED, own.skipped) for tap in taps] + results
-
-
-def describe(network: Network) -> dict[str, object]:
-    """A network as plain JSON, for runners that bring an implementation of their own."""
-    return {
-        "name": network.name,
-        "input": network.input.model_dump(mode="json"),
-        "graph": [
-            operator.model_dump(mode="json", exclude={"source"})
-            | {
-                "output_shape": list(layer.output_shape),
-                "tensors": {name: list(shape) for name, shape in layer.tensor_shapes.items()},
-            }
-            for operator, layer in zip(network.graph, network.layers, strict=True)
-        ],
-    }
 
 
 class Lane:

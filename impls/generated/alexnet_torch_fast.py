@@ -24,15 +24,23 @@ def no_tap(_name: str, value: Tensor) -> Tensor:
 
 
 def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum.
+
+    Image by image, so that what is computed on the way stays in the cache.
+    """
+    return torch.cat([normalised(image, n, k, alpha, beta) for image in x.split(1)])
+
+
+def normalised(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
+    """Local response normalisation of one image."""
     channels = x.shape[1]
     squares = F.pad(x * x, (0, 0, 0, 0, n // 2, n // 2))
-    sums = squares[:, :channels]
+    sums = squares[:, :channels].clone()
     for shift in range(1, n):
-        sums = sums + squares[:, shift : shift + channels]
-    denominator = torch.add(sums.new_tensor(k), sums, alpha=alpha)
+        sums += squares[:, shift : shift + channels]
+    denominator = sums.mul_(alpha).add_(k)
     if beta == 0.75:
-        root = torch.rsqrt(denominator)
+        root = denominator.rsqrt_()
         return x * (root * root.sqrt())
     return x * denominator**-beta
 

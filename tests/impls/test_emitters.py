@@ -7,6 +7,7 @@ import keyword
 import re
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -14,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from impls.emission import TAKEN, TAKEN_CLASSES
-from impls.frameworks import FRAMEWORKS, FrameworkName
-from impls.generate import source_text
+from impls.frameworks import FRAMEWORKS, LOWERINGS, FrameworkName, Lowering
+from impls.generate import source_name, source_text
 from spec.identifiers import PATTERN, RESERVED
 from spec.load import load, parse, shipped
 from spec.network import Network
-from tests.impls.goldens import GOLDEN, SOURCES, golden
+from tests.impls.goldens import GOLDEN, SOURCES, SPECS, golden
 from tests.spec.networks import BRANCHES, SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -48,19 +49,19 @@ def without_docstring(text: str) -> str:
     return "\n".join(ast.dump(statement) for statement in module.body[1:])
 
 
-@pytest.mark.parametrize(("spec", "framework"), SOURCES)
-def test_source_is_the_golden_one(spec: str, framework: FrameworkName) -> None:
-    expected = golden(spec, framework).read_text(encoding="utf-8")
-    actual = source_text(load(spec), framework)
+@pytest.mark.parametrize(("spec", "framework", "lowering"), SOURCES)
+def test_source_is_the_golden_one(spec: str, framework: FrameworkName, lowering: Lowering) -> None:
+    expected = golden(spec, framework, lowering).read_text(encoding="utf-8")
+    actual = source_text(load(spec), framework, lowering)
     assert actual == expected, "the emitter changed; read the difference, then: python -m tests.impls.goldens"
 
 
 def test_every_golden_is_compared() -> None:
-    assert set(GOLDEN.iterdir()) == {golden(spec, framework) for spec, framework in SOURCES}
+    assert set(GOLDEN.iterdir()) == {golden(*source) for source in SOURCES}
 
 
 def test_goldens_have_every_operator() -> None:
-    graphs = [load(spec).graph for spec in {spec for spec, _ in SOURCES}]
+    graphs = [load(spec).graph for spec in SPECS]
     schema = json.loads((ROOT / "spec" / "network.schema.json").read_text(encoding="utf-8"))
     known = set(schema["properties"]["graph"]["items"]["discriminator"]["mapping"])
     assert {operator.op for graph in graphs for operator in graph} == known
@@ -68,9 +69,10 @@ def test_goldens_have_every_operator() -> None:
 
 @pytest.mark.parametrize("name", shipped())
 @pytest.mark.parametrize("framework", FRAMEWORKS)
-def test_sources_of_all_shipped_networks_are_code(name: str, framework: FrameworkName) -> None:
+@pytest.mark.parametrize("lowering", LOWERINGS)
+def test_sources_of_all_shipped_networks_are_code(name: str, framework: FrameworkName, lowering: Lowering) -> None:
     network = load(name)
-    text = source_text(network, framework)
+    text = source_text(network, framework, lowering)
     compile(text, name, "exec")
     for layer in network.layers:
         assert (
@@ -83,11 +85,12 @@ def test_sources_of_all_shipped_networks_are_code(name: str, framework: Framewor
 
 @needs_ruff
 def test_sources_pass_lint_and_format_without_an_exception(tmp_path: Path) -> None:
-    networks = [load(name) for name in shipped()] + [load(spec) for spec, _ in SOURCES]
+    networks = [load(name) for name in shipped()] + [load(spec) for spec in SPECS]
     networks += [words_changed("words " * 40, "a place in the paper, " * 12), parse(BRANCHES, "branches")]
     for network in networks:
-        for framework in FRAMEWORKS:
-            (tmp_path / f"{network.name}_{framework}.py").write_text(source_text(network, framework), encoding="utf-8")
+        for framework, lowering in product(FRAMEWORKS, LOWERINGS):
+            path = tmp_path / source_name(network, framework, lowering)
+            path.write_text(source_text(network, framework, lowering), encoding="utf-8")
     for arguments in (("format", "--diff"), ("check", "--ignore-noqa")):
         done = ruff(tmp_path, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -140,12 +143,14 @@ def test_docstring_holds_the_title(framework: FrameworkName) -> None:
     assert (ast.get_docstring(ast.parse(text)) or "").startswith("The 'one' \\ title, in ")
 
 
-@pytest.mark.parametrize(("spec", "framework"), SOURCES)
-def test_an_operator_can_hide_no_name_that_its_source_reads(spec: str, framework: FrameworkName) -> None:
+@pytest.mark.parametrize(("spec", "framework", "lowering"), SOURCES)
+def test_an_operator_can_hide_no_name_that_its_source_reads(
+    spec: str, framework: FrameworkName, lowering: Lowering
+) -> None:
     layers = {layer.name for layer in load(spec).layers}
     (forward,) = (
         node
-        for node in ast.walk(ast.parse(source_text(load(spec), framework)))
+        for node in ast.walk(ast.parse(source_text(load(spec), framework, lowering)))
         if isinstance(node, ast.FunctionDef) and node.name in ("forward", "graph")
     )
     inner = {
@@ -163,8 +168,8 @@ def test_an_operator_can_hide_no_name_that_its_source_reads(spec: str, framework
 @pytest.mark.parametrize("name", sorted(TAKEN))
 def test_an_operator_may_have_a_name_that_sources_use(name: str) -> None:
     network = parse(BRANCHES.replace("left", name).replace("right", f"{name}_"), "branches")
-    for framework in FRAMEWORKS:
-        text = source_text(network, framework)
+    for framework, lowering in product(FRAMEWORKS, LOWERINGS):
+        text = source_text(network, framework, lowering)
         assert re.search(rf'    {name}_ = tap\(\s*"{name}"', text), text
         assert re.search(rf'    {name}__ = tap\(\s*"{name}_"', text), text
         assert re.search(rf'tap\(\s*"both".*\b{name}__', text), text

@@ -11,7 +11,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 
-from conformance.suite import describe
+from impls.description import describe
 from impls.frameworks import FRAMEWORKS
 from impls.protocol import PROTOCOL, ErrorKind, Load, Trace
 from spec import tensors

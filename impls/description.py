@@ -1,0 +1,19 @@
+"""A network as plain JSON: what a runner that brings an implementation of its own reads."""
+
+from spec.network import Network
+
+
+def describe(network: Network) -> dict[str, object]:
+    """A network as plain JSON, for runners that bring an implementation of their own."""
+    return {
+        "name": network.name,
+        "input": network.input.model_dump(mode="json"),
+        "graph": [
+            operator.model_dump(mode="json", exclude={"source"})
+            | {
+                "output_shape": list(layer.output_shape),
+                "tensors": {name: list(shape) for name, shape in layer.tensor_shapes.items()},
+            }
+            for operator, layer in zip(network.graph, network.layers, strict=True)
+        ],
+    }

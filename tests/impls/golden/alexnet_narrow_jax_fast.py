@@ -1,0 +1,120 @@
+"""A narrow AlexNet for quick tests, in JAX, fast lowering.
+
+Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
+as they are, (out, in). Features are flattened channel first.
+
+DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 67de466be4264595.
+Generate it again with: python -m impls.generate alexnet_narrow
+"""
+
+from collections.abc import Callable
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+LAYOUT = "NHWC"
+
+Parameters = dict[str, dict[str, jax.Array]]
+Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+Tap = Callable[[str, jax.Array], jax.Array]
+
+
+def no_tap(_name: str, value: jax.Array) -> jax.Array:
+    """Leave every value as it is."""
+    return value
+
+
+def conv(
+    x: jax.Array,
+    p: dict[str, jax.Array],
+    stride: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+    groups: int = 1,
+) -> jax.Array:
+    """Cross-correlation, group by group; with strides, image by image: its patches then stay in the cache."""
+
+    def part(images: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(images, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def whole(images: jax.Array) -> jax.Array:
+        towers = zip(jnp.split(images, groups, axis=-1), jnp.split(p["weight"], groups, axis=-1), strict=True)
+        return jnp.concatenate([part(*tower) for tower in towers], axis=-1)
+
+    y: jax.Array = whole(x) if stride == (1, 1) else lax.map(lambda image: whole(image[None])[0], x)
+    return y + p["bias"] if "bias" in p else y
+
+
+def dense(x: jax.Array, p: dict[str, jax.Array]) -> jax.Array:
+    """W·x + b with W in its stored layout (out, in): transposing it would copy it at every call."""
+    y: jax.Array = lax.dot_general(x, p["weight"], (((1,), (1,)), ((), ())))
+    return y + p["bias"] if "bias" in p else y
+
+
+def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
+    channels = x.shape[-1]
+    squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    sums = sum(squares[..., shift : shift + channels] for shift in range(n))
+    denominator = k + alpha * sums
+    if beta == 0.75:
+        root = lax.rsqrt(denominator)
+        return x * (root * jnp.sqrt(root))
+    return x * denominator**-beta
+
+
+def max_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Maximum over windows, first of rows, then of columns; padding never wins."""
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+    for axis, size, step in ((1, kernel[0], stride[0]), (2, kernel[1], stride[1])):
+        last = (x.shape[axis] - size) // step * step
+        x = reduce(jnp.maximum, [lax.slice_in_dim(x, i, i + last + 1, step, axis) for i in range(size)])
+    return x
+
+
+def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
+    """(N, 135, 99, 3) → (N, 10).
+
+    `tap` sees every operator's output, and what it returns is read next.
+    """
+    p = parameters
+    x = tap("conv1", conv(x, p["conv1"], stride=(4, 4)))  # (N, 32, 23, 8)  the paper's layers, fewer channels
+    x = tap("relu1", jax.nn.relu(x))  # (N, 32, 23, 8)  the paper's layers, fewer channels
+    # (N, 32, 23, 8)  the paper's layers, fewer channels
+    x = tap("norm1", local_response_norm(x, n=5, k=2.0, alpha=0.0001, beta=0.75))
+    x = tap("pool1", max_pool(x, kernel=(3, 3), stride=(2, 2)))  # (N, 15, 11, 8)  the paper's layers, fewer channels
+    # (N, 15, 11, 20)  the paper's layers, fewer channels
+    x = tap("conv2", conv(x, p["conv2"], pads=((2, 2), (2, 2)), groups=2))
+    x = tap("relu2", jax.nn.relu(x))  # (N, 15, 11, 20)  the paper's layers, fewer channels
+    # (N, 15, 11, 20)  the paper's layers, fewer channels
+    x = tap("norm2", local_response_norm(x, n=5, k=2.0, alpha=0.0001, beta=0.75))
+    x = tap("pool2", max_pool(x, kernel=(3, 3), stride=(2, 2)))  # (N, 7, 5, 20)  the paper's layers, fewer channels
+    x = tap("conv3", conv(x, p["conv3"], pads=((1, 1), (1, 1))))  # (N, 7, 5, 24)  the paper's layers, fewer channels
+    x = tap("relu3", jax.nn.relu(x))  # (N, 7, 5, 24)  the paper's layers, fewer channels
+    # (N, 7, 5, 28)  the paper's layers, fewer channels
+    x = tap("conv4", conv(x, p["conv4"], pads=((1, 1), (1, 1)), groups=2))
+    x = tap("relu4", jax.nn.relu(x))  # (N, 7, 5, 28)  the paper's layers, fewer channels
+    # (N, 7, 5, 12)  the paper's layers, fewer channels
+    x = tap("conv5", conv(x, p["conv5"], pads=((1, 1), (1, 1)), groups=2))
+    x = tap("relu5", jax.nn.relu(x))  # (N, 7, 5, 12)  the paper's layers, fewer channels
+    x = tap("pool5", max_pool(x, kernel=(3, 3), stride=(2, 2)))  # (N, 3, 2, 12)  the paper's layers, fewer channels
+    x = tap("flatten", x.transpose(0, 3, 1, 2).reshape(len(x), -1))  # (N, 72)  the paper's layers, fewer channels
+    x = tap("fc6", dense(x, p["fc6"]))  # (N, 40)  the paper's layers, fewer channels
+    x = tap("relu6", jax.nn.relu(x))  # (N, 40)  the paper's layers, fewer channels
+    x = tap("drop6", x * 0.5)  # (N, 40)  the paper's layers, fewer channels
+    x = tap("fc7", dense(x, p["fc7"]))  # (N, 36)  the paper's layers, fewer channels
+    x = tap("relu7", jax.nn.relu(x))  # (N, 36)  the paper's layers, fewer channels
+    x = tap("drop7", x * 0.5)  # (N, 36)  the paper's layers, fewer channels
+    return tap("fc8", dense(x, p["fc8"]))  # (N, 10)  the paper's layers, fewer channels
+
+
+def load(tensors: dict[str, jax.Array]) -> Parameters:
+    """The parameter tree that holds `tensors` (canonical names and layouts); kernels become (H, W, I/groups, O)."""
+    tree: Parameters = {}
+    for name, value in tensors.items():
+        layer, _, parameter = name.partition(".")
+        tree.setdefault(layer, {})[parameter] = jnp.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value
+    return tree

@@ -1,0 +1,124 @@
+"""A narrow AlexNet for quick tests, in ONNX, fast lowering.
+
+Images are (N, C, H, W). Initialisers have canonical names and layouts, which are ONNX's own: kernels
+(O, I/groups, H, W), dense weights (out, in), features flattened channel first. Values are passed by name.
+
+DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 67de466be4264595.
+Generate it again with: python -m impls.generate alexnet_narrow
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from onnx.helper import make_tensor_value_info as value_info
+
+LAYOUT = "NCHW"
+OPSET = 17
+IR_VERSION = 8
+
+Tap = Callable[[str, str], str]
+
+
+def no_tap(_name: str, value: str) -> str:
+    """Leave every value as it is."""
+    return value
+
+
+class Nodes(list[onnx.NodeProto]):
+    """The nodes of a graph in order; calling it adds one that is named as its output, which it returns."""
+
+    def __call__(self, name: str, operator: str, *inputs: str, **attributes: Any) -> str:
+        self.append(helper.make_node(operator, inputs, [name], name, **attributes))
+        return name
+
+
+def band(channels: int, n: int, alpha: float, towers: int = 1) -> np.ndarray:
+    """A kernel (O, I, 1, 1) that sums n neighbouring channels of a tower, times alpha."""
+    channel = np.arange(channels)
+    tower = channel * towers // channels
+    near = (abs(channel[:, None] - channel) <= n // 2) & (tower[:, None] == tower)
+    return np.where(near, alpha, 0.0).astype(np.float32)[:, :, None, None]
+
+
+def graph(node: Nodes, x: str, tap: Tap = no_tap) -> str:
+    """(N, 3, 135, 99) → (N, 10).
+
+    `tap` sees the name of every operator's output, and the name that it returns is read next.
+    """
+    # (N, 8, 32, 23)  the paper's layers, fewer channels
+    x = tap("conv1", node("conv1", "Conv", x, "conv1.weight", "conv1.bias", kernel_shape=[11, 11], strides=[4, 4]))
+    x = tap("relu1", node("relu1", "Relu", x))  # (N, 8, 32, 23)  the paper's layers, fewer channels
+    squares = node("norm1.squares", "Mul", x, x)
+    denominator = node("norm1.sums", "Conv", squares, "norm1.band", "norm1.k", kernel_shape=[1, 1])
+    root = node("norm1.root", "Sqrt", denominator)
+    power = node("norm1.power", "Mul", root, node("norm1.fourth_root", "Sqrt", root))
+    x = tap("norm1", node("norm1", "Div", x, power))  # (N, 8, 32, 23)  the paper's layers, fewer channels
+    # (N, 8, 15, 11)  the paper's layers, fewer channels
+    x = tap("pool1", node("pool1", "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2]))
+    # (N, 20, 15, 11)  the paper's layers, fewer channels
+    x = tap(
+        "conv2", node("conv2", "Conv", x, "conv2.weight", "conv2.bias", kernel_shape=[5, 5], pads=[2, 2, 2, 2], group=2)
+    )
+    x = tap("relu2", node("relu2", "Relu", x))  # (N, 20, 15, 11)  the paper's layers, fewer channels
+    squares = node("norm2.squares", "Mul", x, x)
+    denominator = node("norm2.sums", "Conv", squares, "norm2.band", "norm2.k", kernel_shape=[1, 1])
+    root = node("norm2.root", "Sqrt", denominator)
+    power = node("norm2.power", "Mul", root, node("norm2.fourth_root", "Sqrt", root))
+    x = tap("norm2", node("norm2", "Div", x, power))  # (N, 20, 15, 11)  the paper's layers, fewer channels
+    # (N, 20, 7, 5)  the paper's layers, fewer channels
+    x = tap("pool2", node("pool2", "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2]))
+    # (N, 24, 7, 5)  the paper's layers, fewer channels
+    x = tap("conv3", node("conv3", "Conv", x, "conv3.weight", "conv3.bias", kernel_shape=[3, 3], pads=[1, 1, 1, 1]))
+    x = tap("relu3", node("relu3", "Relu", x))  # (N, 24, 7, 5)  the paper's layers, fewer channels
+    # (N, 28, 7, 5)  the paper's layers, fewer channels
+    x = tap(
+        "conv4", node("conv4", "Conv", x, "conv4.weight", "conv4.bias", kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=2)
+    )
+    x = tap("relu4", node("relu4", "Relu", x))  # (N, 28, 7, 5)  the paper's layers, fewer channels
+    # (N, 12, 7, 5)  the paper's layers, fewer channels
+    x = tap(
+        "conv5", node("conv5", "Conv", x, "conv5.weight", "conv5.bias", kernel_shape=[3, 3], pads=[1, 1, 1, 1], group=2)
+    )
+    x = tap("relu5", node("relu5", "Relu", x))  # (N, 12, 7, 5)  the paper's layers, fewer channels
+    # (N, 12, 3, 2)  the paper's layers, fewer channels
+    x = tap("pool5", node("pool5", "MaxPool", x, kernel_shape=[3, 3], strides=[2, 2]))
+    x = tap("flatten", node("flatten", "Flatten", x, axis=1))  # (N, 72)  the paper's layers, fewer channels
+    # (N, 40)  the paper's layers, fewer channels
+    x = tap("fc6", node("fc6", "Gemm", x, "fc6.weight", "fc6.bias", transB=1))
+    x = tap("relu6", node("relu6", "Relu", x))  # (N, 40)  the paper's layers, fewer channels
+    x = tap("drop6", node("drop6", "Mul", x, "drop6.scale"))  # (N, 40)  the paper's layers, fewer channels
+    # (N, 36)  the paper's layers, fewer channels
+    x = tap("fc7", node("fc7", "Gemm", x, "fc7.weight", "fc7.bias", transB=1))
+    x = tap("relu7", node("relu7", "Relu", x))  # (N, 36)  the paper's layers, fewer channels
+    x = tap("drop7", node("drop7", "Mul", x, "drop7.scale"))  # (N, 36)  the paper's layers, fewer channels
+    # (N, 10)  the paper's layers, fewer channels
+    return tap("fc8", node("fc8", "Gemm", x, "fc8.weight", "fc8.bias", transB=1))
+
+
+def build(tensors: Mapping[str, np.ndarray], tap: Tap = no_tap) -> onnx.ModelProto:
+    """The model that holds `tensors` (canonical names and layouts)."""
+    constants = {
+        "norm1.band": band(8, n=5, alpha=0.0001),
+        "norm1.k": np.full(8, 2.0, np.float32),
+        "norm2.band": band(20, n=5, alpha=0.0001),
+        "norm2.k": np.full(20, 2.0, np.float32),
+        "drop6.scale": np.array(0.5, np.float32),
+        "drop7.scale": np.array(0.5, np.float32),
+    }
+    node = Nodes()
+    output = graph(node, "image", tap)
+    return helper.make_model(
+        helper.make_graph(
+            node,
+            "alexnet_narrow",
+            [value_info("image", TensorProto.FLOAT, ["N", 3, 135, 99])],
+            [value_info(output, TensorProto.FLOAT, ["N", 10])],
+            [numpy_helper.from_array(value, name) for name, value in (constants | dict(tensors)).items()],
+        ),
+        producer_name="lockstep",
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )

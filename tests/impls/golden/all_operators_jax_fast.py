@@ -1,0 +1,141 @@
+"""Every operator once, with odd pads, groups, branches and both ways of rounding, in JAX, fast lowering.
+
+Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
+as they are, (out, in). Features are flattened channel first.
+
+DO NOT EDIT. Generated from the spec of all_operators, sha256 cc7bae07b6fa45c7.
+Generate it again with: python -m impls.generate all_operators
+"""
+
+from collections.abc import Callable
+from functools import reduce
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+LAYOUT = "NHWC"
+
+Parameters = dict[str, dict[str, jax.Array]]
+Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
+Tap = Callable[[str, jax.Array], jax.Array]
+
+
+def no_tap(_name: str, value: jax.Array) -> jax.Array:
+    """Leave every value as it is."""
+    return value
+
+
+def conv(
+    x: jax.Array,
+    p: dict[str, jax.Array],
+    stride: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+    groups: int = 1,
+) -> jax.Array:
+    """Cross-correlation, group by group; with strides, image by image: its patches then stay in the cache."""
+
+    def part(images: jax.Array, kernel: jax.Array) -> jax.Array:
+        return lax.conv_general_dilated(images, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def whole(images: jax.Array) -> jax.Array:
+        towers = zip(jnp.split(images, groups, axis=-1), jnp.split(p["weight"], groups, axis=-1), strict=True)
+        return jnp.concatenate([part(*tower) for tower in towers], axis=-1)
+
+    y: jax.Array = whole(x) if stride == (1, 1) else lax.map(lambda image: whole(image[None])[0], x)
+    return y + p["bias"] if "bias" in p else y
+
+
+def dense(x: jax.Array, p: dict[str, jax.Array]) -> jax.Array:
+    """W·x + b with W in its stored layout (out, in): transposing it would copy it at every call."""
+    y: jax.Array = lax.dot_general(x, p["weight"], (((1,), (1,)), ((), ())))
+    return y + p["bias"] if "bias" in p else y
+
+
+def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
+    channels = x.shape[-1]
+    squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    sums = sum(squares[..., shift : shift + channels] for shift in range(n))
+    denominator = k + alpha * sums
+    if beta == 0.75:
+        root = lax.rsqrt(denominator)
+        return x * (root * jnp.sqrt(root))
+    return x * denominator**-beta
+
+
+def max_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Maximum over windows, first of rows, then of columns; padding never wins."""
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
+    for axis, size, step in ((1, kernel[0], stride[0]), (2, kernel[1], stride[1])):
+        last = (x.shape[axis] - size) // step * step
+        x = reduce(jnp.maximum, [lax.slice_in_dim(x, i, i + last + 1, step, axis) for i in range(size)])
+    return x
+
+
+def sum_pool(
+    x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
+) -> jax.Array:
+    """Sum over windows."""
+    y: jax.Array = lax.reduce_window(x, 0.0, lax.add, (1, *kernel, 1), (1, *stride, 1), ((0, 0), *pads, (0, 0)))
+    return y
+
+
+def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Array:
+    """Normalise every channel with its stored mean and variance."""
+    return (x - p["mean"]) * (p["scale"] * lax.rsqrt(p["variance"] + epsilon)) + p["shift"]
+
+
+def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
+    """(N, 17, 13, 6) → (N, 11).
+
+    `tap` sees every operator's output, and what it returns is read next.
+    """
+    p = parameters
+    conv1 = tap("conv1", conv(x, p["conv1"], stride=(2, 1), pads=((1, 0), (2, 1)), groups=2))  # (N, 8, 12, 8)
+    bn1 = tap("bn1", batch_norm(conv1, p["bn1"], epsilon=1e-05))  # (N, 8, 12, 8)
+    tanh1 = tap("tanh1", jnp.tanh(bn1))  # (N, 8, 12, 8)
+    conv2 = tap("conv2", conv(bn1, p["conv2"], pads=((1, 1), (1, 1))))  # (N, 8, 12, 8)
+    sum1 = tap("sum1", tanh1 + conv2 + bn1)  # (N, 8, 12, 8)
+    relu1 = tap("relu1", jax.nn.relu(sum1))  # (N, 8, 12, 8)
+    towers = jnp.split(relu1, 2, axis=-1)
+    # (N, 8, 12, 8)
+    norm1 = tap(
+        "norm1", jnp.concatenate([local_response_norm(t, n=5, k=1.0, alpha=0.02, beta=0.5) for t in towers], axis=-1)
+    )
+    pool_a = tap("pool_a", max_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((0, 2), (1, 0))))  # (N, 4, 6, 8)
+    counted = sum_pool(jnp.ones((1, 9, 12, 1)), kernel=(3, 3), stride=(2, 2), pads=((0, 0), (0, 1)))
+    # (N, 4, 6, 8)
+    pool_b = tap("pool_b", sum_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1))) / counted)
+    counted = sum_pool(jnp.ones((1, 8, 12, 1)), kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1)))
+    # (N, 4, 6, 8)
+    pool_c = tap("pool_c", sum_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1))) / counted)
+    join = tap("join", jnp.concatenate([pool_a, pool_b, pool_c], axis=-1))  # (N, 4, 6, 24)
+    counted = sum_pool(jnp.ones((1, 6, 8, 1)), kernel=(3, 3), stride=(2, 2), pads=((0, 1), (0, 1)))
+    # (N, 3, 4, 24)
+    pool_d = tap("pool_d", sum_pool(join, kernel=(3, 3), stride=(2, 2), pads=((1, 2), (1, 2))) / counted)
+    counted = sum_pool(jnp.ones((1, 3, 4, 1)), kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1)))
+    # (N, 2, 2, 24)
+    pool_e = tap("pool_e", sum_pool(pool_d, kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1))) / counted)
+    pool_f = tap("pool_f", max_pool(pool_d, kernel=(2, 2), stride=(2, 2), pads=((0, 1), (0, 0))))  # (N, 2, 2, 24)
+    sum2 = tap("sum2", pool_e + pool_f)  # (N, 2, 2, 24)
+    pool_g = tap("pool_g", sum_pool(sum2, kernel=(2, 1), stride=(1, 1)) / 2)  # (N, 1, 2, 24)
+    flat = tap("flat", pool_g.transpose(0, 3, 1, 2).reshape(len(pool_g), -1))  # (N, 48)
+    gap = tap("gap", join.mean(axis=(1, 2), keepdims=True))  # (N, 1, 1, 24)
+    flat2 = tap("flat2", gap.transpose(0, 3, 1, 2).reshape(len(gap), -1))  # (N, 24)
+    both = tap("both", jnp.concatenate([flat, flat2], axis=-1))  # (N, 72)
+    fc = tap("fc", dense(both, p["fc"]))  # (N, 11)
+    drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
+    drop_b = tap("drop_b", drop_a)  # (N, 11)
+    return tap("prob", jax.nn.softmax(drop_b, axis=1))  # (N, 11)
+
+
+def load(tensors: dict[str, jax.Array]) -> Parameters:
+    """The parameter tree that holds `tensors` (canonical names and layouts); kernels become (H, W, I/groups, O)."""
+    tree: Parameters = {}
+    for name, value in tensors.items():
+        layer, _, parameter = name.partition(".")
+        tree.setdefault(layer, {})[parameter] = jnp.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value
+    return tree

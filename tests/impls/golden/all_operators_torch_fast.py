@@ -1,0 +1,116 @@
+"""Every operator once, with odd pads, groups, branches and both ways of rounding, in torch, fast lowering.
+
+Images are (N, C, H, W). Parameters have canonical names and layouts, which are torch's own: kernels
+(O, I/groups, H, W), dense weights (out, in), features flattened channel first.
+
+DO NOT EDIT. Generated from the spec of all_operators, sha256 cc7bae07b6fa45c7.
+Generate it again with: python -m impls.generate all_operators
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+LAYOUT = "NCHW"
+
+Tap = Callable[[str, Tensor], Tensor]
+
+
+def no_tap(_name: str, value: Tensor) -> Tensor:
+    """Leave every value as it is."""
+    return value
+
+
+def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum.
+
+    Image by image, so that what is computed on the way stays in the cache.
+    """
+    return torch.cat([normalised(image, n, k, alpha, beta) for image in x.split(1)])
+
+
+def normalised(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
+    """Local response normalisation of one image."""
+    channels = x.shape[1]
+    squares = F.pad(x * x, (0, 0, 0, 0, n // 2, n // 2))
+    sums = squares[:, :channels].clone()
+    for shift in range(1, n):
+        sums += squares[:, shift : shift + channels]
+    denominator = sums.mul_(alpha).add_(k)
+    if beta == 0.75:
+        root = denominator.rsqrt_()
+        return x * (root * root.sqrt())
+    return x * denominator**-beta
+
+
+class AllOperators(nn.Module):
+    """(N, 6, 17, 13) → (N, 11)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(6, 8, kernel_size=(3, 5), stride=(2, 1), groups=2, bias=False)
+        self.bn1 = nn.BatchNorm2d(8, eps=1e-05)
+        self.conv2 = nn.Conv2d(8, 8, kernel_size=3, padding=1)
+        self.pool_d = nn.AvgPool2d(3, stride=2, padding=1, ceil_mode=True, count_include_pad=True)
+        self.pool_e = nn.AvgPool2d(3, stride=2, padding=1, count_include_pad=False)
+        self.pool_f = nn.MaxPool2d(2, stride=2, ceil_mode=True)
+        self.pool_g = nn.AvgPool2d((2, 1), stride=1)
+        self.fc = nn.Linear(72, 11, bias=False)
+        self.drop_b = nn.Dropout(0.3)
+
+    def forward(self, x: Tensor, tap: Tap = no_tap) -> Tensor:
+        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next."""
+        x = x.contiguous(memory_format=torch.channels_last)  # as torch's convolutions are quickest
+        conv1 = tap("conv1", self.conv1(F.pad(x, (2, 1, 1, 0))))  # (N, 8, 8, 12)
+        bn1 = tap("bn1", self.bn1(conv1))  # (N, 8, 8, 12)
+        tanh1 = tap("tanh1", torch.tanh(bn1))  # (N, 8, 8, 12)
+        conv2 = tap("conv2", self.conv2(bn1))  # (N, 8, 8, 12)
+        sum1 = tap("sum1", tanh1 + conv2 + bn1)  # (N, 8, 8, 12)
+        relu1 = tap("relu1", F.relu(sum1))  # (N, 8, 8, 12)
+        # (N, 8, 8, 12)
+        norm1 = tap(
+            "norm1",
+            torch.cat(
+                [local_response_norm(tower, n=5, k=1.0, alpha=0.02, beta=0.5) for tower in relu1.chunk(2, dim=1)], dim=1
+            ),
+        )
+        pool_a = tap("pool_a", F.max_pool2d(F.pad(norm1, (1, 0, 0, 2), value=-torch.inf), 3, 2))  # (N, 8, 4, 6)
+        counted = F.avg_pool2d(F.pad(norm1.new_ones(1, 1, 9, 12), (0, 1, 0, 0)), 3, 2)
+        pool_b = tap("pool_b", F.avg_pool2d(F.pad(norm1, (0, 1, 1, 0)), 3, 2) / counted)  # (N, 8, 4, 6)
+        counted = F.avg_pool2d(F.pad(norm1.new_ones(1, 1, 8, 12), (0, 1, 1, 0)), 3, 2)
+        pool_c = tap("pool_c", F.avg_pool2d(F.pad(norm1, (0, 1, 1, 0)), 3, 2) / counted)  # (N, 8, 4, 6)
+        join = tap("join", torch.cat([pool_a, pool_b, pool_c], dim=1))  # (N, 24, 4, 6)
+        pool_d = tap("pool_d", self.pool_d(join))  # (N, 24, 3, 4)
+        pool_e = tap("pool_e", self.pool_e(pool_d))  # (N, 24, 2, 2)
+        pool_f = tap("pool_f", self.pool_f(pool_d))  # (N, 24, 2, 2)
+        sum2 = tap("sum2", pool_e + pool_f)  # (N, 24, 2, 2)
+        pool_g = tap("pool_g", self.pool_g(sum2))  # (N, 24, 1, 2)
+        flat = tap("flat", torch.flatten(pool_g, 1))  # (N, 48)
+        gap = tap("gap", F.adaptive_avg_pool2d(join, 1))  # (N, 24, 1, 1)
+        flat2 = tap("flat2", torch.flatten(gap, 1))  # (N, 24)
+        both = tap("both", torch.cat([flat, flat2], dim=1))  # (N, 72)
+        fc = tap("fc", self.fc(both))  # (N, 11)
+        drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
+        drop_b = tap("drop_b", self.drop_b(drop_a))  # (N, 11)
+        return tap("prob", F.softmax(drop_b, dim=1))  # (N, 11)
+
+
+def load(tensors: dict[str, Tensor]) -> AllOperators:
+    """A model in evaluation mode that holds `tensors` (canonical names and layouts)."""
+    with torch.device("meta"):
+        model = AllOperators()
+    names = {
+        "bn1.scale": "bn1.weight",
+        "bn1.shift": "bn1.bias",
+        "bn1.mean": "bn1.running_mean",
+        "bn1.variance": "bn1.running_var",
+    }
+    tensors = {names.get(name, name): value for name, value in tensors.items()}
+    tensors = {
+        name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
+        for name, value in tensors.items()
+    }
+    model.load_state_dict(tensors, strict=True, assign=True)
+    return model.eval()
