@@ -13,7 +13,7 @@ RESERVED = frozenset(
     """
     add_module apply bfloat16 bool buffers build call call_super_init children compile cpu cuda double dump_patches
     eval extra_repr float forward get_buffer get_extra_state get_parameter get_submodule half helper int ipu jax jit
-    jnp keras kernel lax len load load_state_dict local_response_norm math modules mtia name name_scope
+    jnp keras kernel lax len load load_state_dict math modules mtia name name_scope
     named_buffers named_children named_modules named_parameters nn node non_trainable_variables np numpy onnx
     parameters params partial range register_backward_hook register_buffer register_forward_hook
     register_forward_pre_hook register_full_backward_hook register_full_backward_pre_hook
