@@ -1,7 +1,7 @@
 """`python -m bench`: time a network's implementations side by side; `python -m bench compare A.json B.json`."""
 
 import os
-from argparse import Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,7 +77,7 @@ def _parser() -> Arguments:
     add("--workload", choices=WORKLOADS, default="forward")
     add("--batch", type=_batches, default=[1, 16, 64], metavar="A,B", help="default: 1,16,64")
     add("--rounds", type=count, default=5, metavar="N", help="how often each variant has its turn")
-    add("--chunk", type=float, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")
+    add("--chunk", type=_seconds, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")
     add("--quick", action="store_true", help="three short rounds: for a look, not for a decision")
     add("--seed", type=count, default=1, metavar="N", help="of weights, inputs and the order of turns")
     add(
@@ -92,6 +92,16 @@ def _parser() -> Arguments:
 
 def _batches(text: str) -> list[int]:
     return [count(word) for word in dict.fromkeys(text.split(","))]
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 3600:
+        raise ArgumentTypeError(f"expected seconds above 0, found {text!r:.80}")
+    return seconds
 
 
 def _contenders(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Contender]:

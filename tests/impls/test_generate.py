@@ -93,8 +93,9 @@ def test_another_network_goes_into_the_build_folder(
         assert main([str(spec)]) is Exit.PASSED
     paths = [Path(line) for line in capsys.readouterr().out.splitlines()]
     folder = tmp_path / "build" / small().sha256[:16]
-    assert [path.resolve() for path in paths] == 2 * [folder / f"small_{name}.py" for name in FRAMEWORKS]
-    assert sorted(path.name for path in folder.iterdir()) == sorted(f"small_{name}.py" for name in FRAMEWORKS)
+    names = [f"small_{name}{ending}.py" for name in FRAMEWORKS for ending in ("", "_fast")]
+    assert [path.resolve() for path in paths] == 2 * [folder / name for name in names]
+    assert sorted(path.name for path in folder.iterdir()) == sorted(names)
     assert texts(committed) == before
 
 

@@ -68,10 +68,11 @@ def test_overrides_of_weights_hold() -> None:
 
 
 def test_paper_set_needs_a_training_section() -> None:
+    untrained = load("alexnet_owt").model_copy(update={"training": None})
     with pytest.raises(
         InputError, match="'alexnet_owt' has no section 'training', and so no weights 'paper'"
     ) as caught:
-        weights(load("alexnet_owt"), "paper", 0)
+        weights(untrained, "paper", 0)
     assert "\n" not in str(caught.value)
 
 
