@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.compare import compare
 from bench.environment import capture, steal_s
+from bench.layers import time_layers
 from bench.machine import Control, measure_limits
 from bench.markdown import markdown_text
 from bench.pictures import pictures
@@ -47,7 +48,11 @@ def main(arguments: list[str]) -> Exit:
         limits, control = measure_limits(plan.threads), Control(plan.threads)
         stolen = steal_s()
         rows = time_all(network, contenders, plan, control, tell)
-        report = Report(network, plan.workload, rows, limits, capture(plan.threads), control.spread, steal_s() - stolen)
+        layers = None
+        if options.layers and not options.quick and all(row.outcome != "incomplete" for row in rows):
+            layers = time_layers(network, contenders, options.layers, plan, tell)
+        machine, stolen = capture(plan.threads), steal_s() - stolen
+        report = Report(network, plan.workload, rows, limits, machine, control.spread, stolen, layers)
         drawn = pictures(report)
     files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn))}, drawn)
     show(report, files)
@@ -78,6 +83,7 @@ def _parser() -> Arguments:
     add("--batch", type=_batches, default=[1, 16, 64], metavar="A,B", help="default: 1,16,64")
     add("--rounds", type=count, default=5, metavar="N", help="how often each variant has its turn")
     add("--chunk", type=_seconds, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")
+    add("--layers", type=_batch_or_none, default=16, metavar="N", help="batch at which layers are timed alone; 0: not")
     add("--quick", action="store_true", help="three short rounds: for a look, not for a decision")
     add("--seed", type=count, default=1, metavar="N", help="of weights, inputs and the order of turns")
     add(
@@ -92,6 +98,10 @@ def _parser() -> Arguments:
 
 def _batches(text: str) -> list[int]:
     return [count(word) for word in dict.fromkeys(text.split(","))]
+
+
+def _batch_or_none(text: str) -> int:
+    return 0 if text == "0" else count(text)
 
 
 def _seconds(text: str) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
+from bench.floor import layer_floors
+from bench.layers import LayerTimes
 from bench.report import Report
 from bench.timing import Row
 from impls.frameworks import Variant
@@ -21,7 +23,29 @@ def pictures(report: Report) -> dict[str, bytes]:
         drawn[f"bench-throughput-{device}.svg"] = _throughput(report, [r for r in timed if r.variant.device == device])
     if {"cpu", "cuda"} <= {row.variant.device for row in timed}:
         drawn["bench-cpu-cuda.svg"] = _speed_up(report, timed)
+    if report.layers and any(report.layers.durations_s.values()):
+        drawn["bench-layers.svg"] = _layers(report, report.layers)
     return drawn
+
+
+def _layers(report: Report, layers: LayerTimes) -> bytes:
+    """Each variant's layers, one on the other, beside the floor of each."""
+    floors = {floor.name: floor.duration_s for floor in layer_floors(report.network, layers.batch, report.limits)}
+    names = list(dict.fromkeys(name for durations in layers.durations_s.values() for name in durations))
+    bars = {"roofline": floors} | layers.durations_s
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    axes = figure.add_subplot()
+    colours = mpl.colormaps["tab20"]
+    lefts = [0.0] * len(bars)
+    for number, name in enumerate(names):
+        widths = [1e3 * durations.get(name, 0.0) for durations in bars.values()]
+        axes.barh(list(bars), widths, left=lefts, label=name, color=colours(number % 20))
+        lefts = [left + width for left, width in zip(lefts, widths, strict=True)]
+    axes.invert_yaxis()
+    axes.set(xlabel=f"milliseconds at batch {layers.batch}, each layer by itself")
+    axes.set_title(f"layers of {report.network.name}")
+    axes.legend(fontsize="small", ncols=2)
+    return _svg(figure)
 
 
 def _throughput(report: Report, rows: Sequence[Row]) -> bytes:

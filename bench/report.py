@@ -13,6 +13,7 @@ from pytest_benchmark import __version__ as pytest_benchmark_version
 from pytest_benchmark.stats import Stats
 
 from bench.floor import floor_s, forward_bytes, forward_flops, layer_floors
+from bench.layers import LayerTimes
 from bench.machine import Limits
 from bench.timing import Row
 from impls.frameworks import Variant
@@ -35,6 +36,7 @@ class Report:
     environment: Mapping[str, str]
     control_spread: float
     steal_s: float
+    layers: LayerTimes | None = None
 
     @property
     def is_noisy(self) -> bool:
@@ -97,6 +99,7 @@ class Report:
                     }
                     for batch in dict.fromkeys(row.batch for row in self.rows)
                 },
+                "layers": {"batch": self.layers.batch, "durations_s": self.layers.durations_s} if self.layers else None,
             },
         }
 
