@@ -28,7 +28,7 @@ def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) 
 
     Image by image, so that what is computed on the way stays in the cache.
     """
-    return torch.cat([normalised(image, n, k, alpha, beta) for image in x.split(1)])
+    return torch.cat([normalised(image, n, k, alpha, beta) for image in x.chunk(len(x))])
 
 
 def normalised(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
