@@ -39,6 +39,7 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
         (BEFORE_REST, "        case Noop():\n            return None\n" + BEFORE_REST),
         (BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST),
     ],
+    "impls/emit_jax_fast.py": [(BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST)],
     "impls/emit_tensorflow.py": [(BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST)],
     "impls/emit_onnx.py": [
         (BEFORE_REST, '        case Noop():\n            value = f\'node("{name}", "Identity", {x})\'\n' + BEFORE_REST)
@@ -98,7 +99,7 @@ def test_a_no_op_operator_runs_when_the_listed_files_know_it(copy: Path) -> None
             line.partition(": ") for line in run(ROOT, "impls.environments").stdout.splitlines()
         )
     ]
-    found = run(copy, "conformance", "--spec", "noop.yaml", *pythons)
+    found = run(copy, "conformance", "--spec", "noop.yaml", "--lowering", "native,fast", *pythons)
     assert found.returncode == 0, found.stdout + found.stderr
     results = json.loads((copy / "reports" / "conformance.json").read_text(encoding="utf-8"))["results"]
     idle = [result for result in results if result["tap"] == "idle"]
