@@ -1,0 +1,187 @@
+"""What a gate finds, as values: the two sides, numeric drift, and effects on speed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from impls.frameworks import FrameworkName, Variant
+from spec.exits import Exit
+
+
+@dataclass(frozen=True)
+class Side:
+    """The environment before (`baseline`) or after (`candidate`) an upgrade."""
+
+    name: str
+    """`baseline` or `candidate`."""
+    label: str
+    """What the user asked for: `jax==0.9.2`, a requirement file, an interpreter."""
+    python: str
+    """The interpreter of the environment."""
+    packages: Mapping[str, str] = field(default_factory=dict)
+    """Version by package, of everything that is installed."""
+
+
+@dataclass(frozen=True)
+class Change:
+    """A package that the two sides do not have alike; None where a side lacks it."""
+
+    package: str
+    before: str | None
+    after: str | None
+    asked: bool
+    """Whether the user asked for it; what was not asked had to move with it."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is compared."""
+
+    framework: FrameworkName
+    baseline: Side
+    candidate: Side
+    changes: tuple[Change, ...]
+
+
+class NumericVerdict(StrEnum):
+    """What became of the numbers, from best to worst."""
+
+    IDENTICAL = "identical"
+    """Bit by bit."""
+    BENIGN = "benign"
+    """Within the caps, and at most 1.5 times the old noise."""
+    DRIFTED = "drifted"
+    """Within the caps, and beyond that."""
+    PRECISION = "precision class changed"
+    DIVERGED = "diverged"
+    """Beyond the caps."""
+    ERRORED = "errored"
+    SKIPPED = "skipped"
+
+
+class SpeedVerdict(StrEnum):
+    """What became of a cost."""
+
+    OK = "OK"
+    FASTER = "FASTER"
+    UNDECIDED = "UNDECIDED"
+    SLOWER = "SLOWER"
+    VOID = "void"
+    """Faster, with another precision class: no speed-up."""
+    ERRORED = "errored"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True)
+class TapDrift:
+    """One tap, before and after, over all cases: the worst of each."""
+
+    tap: str
+    operator: str
+    check: str
+    verdict: NumericVerdict
+    identical: bool
+    repeatable: bool
+    """Whether each side gives the same bits again; if not, other bits prove nothing."""
+    bits_before: float | None
+    bits_after: float | None
+    class_before: str
+    class_after: str
+    noise_before: float | None
+    noise_after: float | None
+    change: str = ""
+    """The class of the change in words: `order of summation`, `float32 → tf32`, …"""
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """The numbers of one variant of one network."""
+
+    network: str
+    variant: Variant
+    verdict: NumericVerdict
+    first_moved: TapDrift | None
+    taps: tuple[TapDrift, ...]
+    cases: int
+    reason: str = ""
+
+
+class Quantity(StrEnum):
+    """What is gated, each by itself."""
+
+    STEADY = "steady state"
+    FIRST_CALL = "first call"
+    IMPORT = "import"
+    MEMORY = "peak memory"
+
+
+@dataclass(frozen=True)
+class Effect:
+    """How one quantity changed: candidate over baseline."""
+
+    quantity: Quantity
+    verdict: SpeedVerdict
+    estimate: float | None
+    low: float | None
+    high: float | None
+    blocks: int
+    dropped: int
+    smallest_effect: float | None
+    """The smallest slow-down that these blocks could have shown, as a ratio less 1."""
+    p_slower: float | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Speed:
+    """The costs of one variant of one network at one batch."""
+
+    network: str
+    variant: Variant
+    batch: int
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often this runner sees a difference where there is none, and the machine that it was measured on."""
+
+    machine: str
+    verdicts: int
+    slower: int
+    undecided: int
+    upper_bound: float
+    """Of the rate of false alarms, at 95%."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All that one gate found."""
+
+    sides: Sides
+    numerics: tuple[Numerics, ...]
+    speed: tuple[Speed, ...]
+    calibration: Calibration | None
+    machine: Mapping[str, str]
+
+    @property
+    def exit(self) -> Exit:
+        """1 if anything diverged, drifted, changed class or got slower; then 3 if something could not be run; then 4."""
+        numeric = {numerics.verdict for numerics in self.numerics}
+        speed = {effect.verdict for cell in self.speed for effect in cell.effects}
+        if numeric & {NumericVerdict.DIVERGED, NumericVerdict.PRECISION, NumericVerdict.DRIFTED}:
+            return Exit.DIVERGED
+        if SpeedVerdict.SLOWER in speed:
+            return Exit.DIVERGED
+        if NumericVerdict.ERRORED in numeric or SpeedVerdict.ERRORED in speed:
+            return Exit.NOT_RUN
+        ran = (numeric - {NumericVerdict.SKIPPED}) or (speed - {SpeedVerdict.SKIPPED})
+        if not ran:
+            return Exit.NOT_RUN
+        return Exit.UNDECIDED if SpeedVerdict.UNDECIDED in speed else Exit.PASSED
+
+    def fields(self) -> dict[str, Any]:
+        """The finding as gate.json writes it."""
+        return asdict(self)
