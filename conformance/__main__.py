@@ -42,7 +42,7 @@ def main(arguments: list[str]) -> Exit:
     with progress() as tell:
         entrants = _entrants(network, options, tell)
         cases = _cases(network, options, tell)
-        settings = Settings(threads=options.threads, timeout_s=options.timeout, progress=tell)
+        settings = Settings(options.threads, options.timeout, progress=tell, repeats=options.repeats)
         columns = run(network, entrants, cases, settings)
     report = Report(network, columns, options.threads)
     show(report.fields(), network, report.write(report_folder))
@@ -79,6 +79,7 @@ def _parser() -> Arguments:
     add("--batch", type=count, default=2, metavar="N")
     add("--seed", type=_seed, default=0, metavar="N", help="of weights and inputs")
     add("--seeds", type=count, default=1, metavar="N", help="how many seeds, counted up from --seed")
+    add("--repeats", type=count, default=1, metavar="N", help="run every trace N times: are its bits the same again?")
     add(
         "--python",
         type=named,

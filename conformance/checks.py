@@ -61,6 +61,19 @@ def end_to_end_results(
     ]
 
 
+def distance(subject: Subject, tap: str, check: Check, first: Array, again: Array, caps: Caps) -> float:
+    """How far two outputs of one tap are apart, measured as `Result.rms` is."""
+    if first.shape != again.shape or first.dtype != again.dtype:
+        return float("inf")
+    first64, again64 = first.astype(np.float64), again.astype(np.float64)
+    reference = subject.reference.local[tap]
+    if check is not Check.LOCAL or first.shape != reference.value.shape:
+        return measure.relative_rms(again64, first64)
+    rule = caps.rule_for(reference.layer.operator.op, subject.variant, subject.version)
+    units, _, _ = _MEASURES[rule.measure](again64, replace(reference, value=first64), rule)
+    return measure.error_in(units).rms
+
+
 def observed_precision(results: Iterable[Result]) -> str:
     """The coarsest precision class among the local sums of products of a variant."""
     noises = [
@@ -119,6 +132,7 @@ def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Resu
         effective_bits=measure.effective_bits(relative),
         worst=error.worst,
         unit=unit,
+        rms=error.rms,
     )
     over_rms = rule.rms is not None and error.rms > rule.rms
     if not over_rms and excess.worst <= rule.max:
@@ -199,7 +213,8 @@ def _end_to_end(
     if subject.variant.dtype == "float32":
         peers.append(subject.reference.yardstick[tap].astype(np.float64))
     peers = [peer for peer in peers if np.all(np.isfinite(peer))]
-    result = replace(subject.result(tap, check, Outcome.PASSED), effective_bits=measure.effective_bits(relative))
+    bits = measure.effective_bits(relative)
+    result = replace(subject.result(tap, check, Outcome.PASSED), effective_bits=bits, rms=relative)
     rule = caps.end_to_end
     if not peers and np.isfinite(relative):
         message = f"no other variant in {subject.variant.dtype} to compare with"

@@ -83,6 +83,14 @@ class Result:
     worst: float | None = None
     """The largest error of an element, in `unit`."""
     unit: str = ""
+    rms: float | None = None
+    """The RMS error of all elements: local in `unit`, else relative to the size of the tap."""
+    digest: str = ""
+    """Of the tap's bits; none where there is no tap."""
+    repeatable: bool | None = None
+    """Whether the same trace again gave the same bits; None where it was not asked for again."""
+    repeat_rms: float | None = None
+    """How far the same trace was from itself at most, measured as `rms`."""
     message: str = ""
     divergence: Divergence | None = None
 
@@ -102,6 +110,10 @@ class Result:
             "effective_bits": _finite(self.effective_bits),
             "worst": _finite(self.worst),
             "unit": self.unit,
+            "rms": _finite(self.rms),
+            "digest": self.digest,
+            "repeatable": self.repeatable,
+            "repeat_rms": _finite(self.repeat_rms),
             "message": self.message,
         }
 

@@ -12,6 +12,7 @@ from conformance.caps import caps
 from conformance.checks import Subject, end_to_end_results, local_results, observed_precision
 from conformance.measure import Array
 from conformance.reference import Reference, reference
+from conformance.repeats import with_bits
 from conformance.results import Case, Check, Column, Outcome, Result
 from conformance.xfails import applied, xfails
 from impls.client import Hello, Worker, WorkerError
@@ -24,6 +25,8 @@ from spec.tensors import read, write
 
 #: How many workers compute at once. More would only wait for each other's cores.
 AT_ONCE = 2
+
+NO_SUBSTITUTES = "the runner cannot substitute what operators read (hello: substitutes is false)"
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Settings:
     timeout_s: float
     progress: Callable[[str], None]
     """Told what goes on, one short line a step."""
+    repeats: int = 1
+    """How often each trace is run, to see whether it gives the same bits again."""
 
 
 @dataclass
@@ -62,6 +67,8 @@ class Traces:
     local: Mapping[str, Array] | None = None
     end_to_end: Mapping[str, Array] = field(default_factory=dict)
     untapped: Mapping[str, Array] = field(default_factory=dict)
+    repeats: Mapping[Check, Sequence[Mapping[str, Array]]] = field(default_factory=dict)
+    """The same traces again."""
     error: WorkerError | None = None
     skipped: str = ""
     """Why there is no local trace."""
@@ -137,10 +144,17 @@ def compared(subject: Subject, own: Traces, others: Sequence[Mapping[str, Array]
         lines = f"; last lines of stderr: {' | '.join(own.error.stderr)}" if own.error.stderr else ""
         return [subject.result("", Check.RUN, Outcome.ERRORED, f"{own.error.kind}: {own.error}{lines}")]
     rules = caps()
-    results = end_to_end_results(subject, own.end_to_end, others, Check.END_TO_END, rules)
-    results += end_to_end_results(subject, own.untapped, others, Check.UNTAPPED, rules)
+
+    def again(check: Check) -> Sequence[Mapping[str, Array]]:
+        return own.repeats.get(check, ())
+
+    results = []
+    for check, trace in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
+        found = end_to_end_results(subject, trace, others, check, rules)
+        results += with_bits(subject, found, trace, again(check), rules)
     if own.local is not None:
-        return local_results(subject, own.local, rules) + results
+        found = local_results(subject, own.local, rules)
+        return with_bits(subject, found, own.local, again(Check.LOCAL), rules) + results
     taps = [layer.name for layer in subject.network.layers]
     return [subject.result(tap, Check.LOCAL, Outcome.SKIPPED, own.skipped) for tap in taps] + results
 
@@ -208,15 +222,23 @@ class Lane:
             )
         )
         taps = [layer.name for layer in self.network.layers]
-        traces = Traces(
-            end_to_end=self._trace(files, "end_to_end", None, taps),
-            untapped=self._trace(files, "untapped", None, taps[-1:]),
-        )
+        asked: dict[Check, tuple[Path | None, list[str]]] = {
+            Check.END_TO_END: (None, taps),
+            Check.UNTAPPED: (None, taps[-1:]),
+        }
         if hello.substitutes:
-            traces.local = self._trace(files, "local", substitutes, taps)
-        else:
-            traces.skipped = "the runner cannot substitute what operators read (hello: substitutes is false)"
-        return traces
+            asked[Check.LOCAL] = (substitutes, taps)
+        found = {
+            check: [self._trace(files, f"{check}-{run}", *what) for run in range(self.settings.repeats)]
+            for check, what in asked.items()
+        }
+        return Traces(
+            local=found[Check.LOCAL][0] if hello.substitutes else None,
+            end_to_end=found[Check.END_TO_END][0],
+            untapped=found[Check.UNTAPPED][0],
+            repeats={check: runs[1:] for check, runs in found.items()},
+            skipped="" if hello.substitutes else NO_SUBSTITUTES,
+        )
 
     def _trace(self, files: Files, name: str, substitutes: Path | None, taps: list[str]) -> dict[str, Array]:
         output = self.folder / f"{name}.safetensors"
