@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -93,10 +93,14 @@ def framework_command(framework: str, python: Path | str) -> list[str]:
 class Worker:
     """One process behind the protocol; a context manager that leaves no process behind."""
 
-    def __init__(self, name: str, command: Sequence[str], timeout_s: float) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], timeout_s: float, settings: Mapping[str, str] | None = None
+    ) -> None:
         self.name = name
         self.command = list(command)
         self.timeout_s = timeout_s
+        self.settings = dict(settings or {})
+        """Environment variables of the process, beside the user's own."""
         self._count = 0
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -137,7 +141,7 @@ class Worker:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                env=_environment(self.command),
+                env=_environment(self.command) | self.settings,
                 start_new_session=True,
             )
         except OSError as error:
@@ -211,8 +215,19 @@ class Worker:
             raise self._error("nonsense", f"expected a number {key!r}, found {value!s:.80}")
         return float(value)
 
+    def pause(self) -> None:
+        """Keep the process, and all that it started, from computing until `resume`: idle threads may spin."""
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let a paused process go on; one that is not paused does not notice."""
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGCONT)
+
     def stop(self) -> None:
         """End the process and all that it started."""
+        self.resume()  # a paused one could not end by itself
         process, self._process = self._process, None
         if process is None:
             return
@@ -222,10 +237,10 @@ class Worker:
         try:
             process.wait(GRACE_S)
         except subprocess.TimeoutExpired:
-            _kill_group(process, signal.SIGTERM)
+            _signal_group(process, signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_S)
-        _kill_group(process, signal.SIGKILL)
+        _signal_group(process, signal.SIGKILL)
         process.wait()
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -300,7 +315,7 @@ class Worker:
     def _error(self, kind: str, message: str, keep: bool = False) -> WorkerError:
         """The error, with the last lines of standard error; unless it is to be kept, the process ends with it."""
         if not keep and self._process is not None:
-            _kill_group(self._process, signal.SIGKILL)
+            _signal_group(self._process, signal.SIGKILL)
             if self._stderr_reader is not None:
                 self._stderr_reader.join(GRACE_S)
             self.stop()
@@ -360,7 +375,7 @@ def _pump_stderr(stream: IO[str], lines: deque[str]) -> None:
             lines.append(line)
 
 
-def _kill_group(process: "subprocess.Popen[str]", number: int) -> None:
+def _signal_group(process: "subprocess.Popen[str]", number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, number)
 

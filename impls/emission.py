@@ -15,8 +15,8 @@ WIDTH = 120
 #: Names that the bodies of generated functions read or assign beside the values of a graph.
 TAKEN = frozenset(
     """
-    band batch_norm conv counted denominator dense local_response_norm max_pool no_tap normalised p padded power root
-    squares sum_pool towers
+    band batch_norm conv counted denominator dense local_response_norm max_pool no_tap on_eager_cpu p padded power root
+    squares strided_conv sum_pool towers
     """.split()
 )
 

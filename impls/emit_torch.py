@@ -1,8 +1,10 @@
 """Emits a network as a torch `nn.Module`.
 
-Native: torch's own operators. Fast: images channels last, and normalisation as shifted sums.
+Native: torch's own operators. Fast: images channels last, normalisation as shifted sums, products with few rows by
+oneDNN, and no large tensor that is not needed: on a CPU, the memory pages of a new one cost more than its arithmetic.
 """
 
+import re
 from typing import assert_never
 
 from impls.emission import (
@@ -54,8 +56,8 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
         wrapped(f"        self.{layer.name} = {text}") for layer in network.layers if (text := _module(layer, lowering))
     ]
     body = [CHANNELS_LAST] if fast and len(network.input.shape) == 3 else []
-    body += [line for step in steps(network) for line in _forward(step, lowering)]
-    functions = [LRN] if any("local_response_norm(" in line for line in body) else []
+    body += [line for step in steps(network) for line in _forward(step, lowering, _is_own(network, step))]
+    functions = _functions(code(body)) if fast else []
     parts = [
         header(network, f"torch, {lowering} lowering" if fast else "torch", origin, NOTES),
         _imports([*body, *functions]),
@@ -90,17 +92,35 @@ def no_tap(_name: str, value: Tensor) -> Tensor:
 
 CHANNELS_LAST = "        x = x.contiguous(memory_format=torch.channels_last)  # as torch's convolutions are quickest"
 
-LRN = '''\
+#: The functions that a source of the fast lowering defines, if it uses them.
+FUNCTIONS: dict[str, str] = {
+    "on_eager_cpu": '''\
+def on_eager_cpu(x: Tensor) -> bool:
+    """Whether each operator runs by itself on a CPU, where its caches and libraries decide about the speed."""
+    return x.is_cpu and not torch.compiler.is_compiling()
+
+''',
+    "dense": '''\
+def dense(x: Tensor, linear: nn.Linear) -> Tensor:
+    """Evaluate `linear`; on a CPU by oneDNN, which reads large weights quicker than torch's default does."""
+    by_onednn = on_eager_cpu(x) and torch.backends.mkldnn.is_available()
+    y: Tensor = linear(x.to_mkldnn()).to_dense() if by_onednn else linear(x)
+    return y
+
+''',
+    "local_response_norm": '''\
 def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum.
+    """Multiply by (k + alpha · Σ x²)^-beta over n neighbouring channels, in place; alpha multiplies the sum.
 
-    Image by image, so that what is computed on the way stays in the cache.
+    On a CPU image by image, so that what is computed on the way stays in the cache.
     """
-    return torch.cat([normalised(image, n, k, alpha, beta) for image in x.chunk(len(x))])
+    for part in x.split(1) if on_eager_cpu(x) else [x]:
+        part.mul_(power(part, n, k, alpha, beta))
+    return x
 
 
-def normalised(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """Local response normalisation of one image."""
+def power(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
+    """(k + alpha · Σ x²)^-beta."""
     channels = x.shape[1]
     squares = F.pad(x * x, (0, 0, 0, 0, n // 2, n // 2))
     sums = squares[:, :channels].clone()
@@ -109,10 +129,34 @@ def normalised(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor
     denominator = sums.mul_(alpha).add_(k)
     if beta == 0.75:
         root = denominator.rsqrt_()
-        return x * (root * root.sqrt())
-    return x * denominator**-beta
+        return root.rsqrt().mul_(root).mul_(root)  # r^-1/2 · r · r, which is quicker than a power
+    return denominator.pow_(-beta)
 
-'''
+''',
+}
+
+
+def _functions(body: str) -> list[str]:
+    """The functions that `body` calls, and those that these call, in the order of their definition."""
+    text = body
+    for name, function in reversed(FUNCTIONS.items()):
+        if re.search(rf"(?<![\w.]){name}\(", text):
+            text += function
+    return [function for function in FUNCTIONS.values() if function in text]
+
+
+def _is_own(network: Network, step: Step) -> bool:
+    """Whether nothing else reads the memory of what `step` reads, so that it may be overwritten."""
+    name = step.layer.operator.reads[0]
+    producers = {layer.name: layer for layer in network.layers}
+    while name in producers:
+        if sum(name in layer.operator.reads for layer in network.layers) > 1:
+            return False
+        operator = producers[name].operator
+        if not isinstance(operator, Flatten | Dropout):  # which may give a view of what they read
+            return True
+        name = operator.reads[0]
+    return False
 
 
 def _imports(body: list[str]) -> str:
@@ -207,14 +251,16 @@ def _module(layer: Layer, lowering: Lowering) -> str | None:
             assert_never(operator)
 
 
-def _forward(step: Step, lowering: Lowering) -> list[str]:
-    """The lines of the forward pass that compute one operator."""
+def _forward(step: Step, lowering: Lowering, is_own: bool) -> list[str]:
+    """The lines of the forward pass that compute one operator; `is_own`: it may overwrite what it reads."""
     layer, x = step.layer, step.read
     operator, module = layer.operator, f"self.{layer.name}"
     before: list[str] = []
     match operator:
         case Conv() if not _even(operator.pads):
             value = f"{module}(F.pad({x}, {_torch_pads(operator.pads)}))"
+        case Dense() if lowering == "fast":
+            value = f"dense({x}, {module})"
         case Conv() | Dense() | BatchNorm():
             value = f"{module}({x})"
         case MaxPool() | AvgPool() if _plain(operator):
@@ -228,13 +274,15 @@ def _forward(step: Step, lowering: Lowering) -> list[str]:
             alpha, beta = number(operator.alpha_sum), number(operator.beta)
             constants = f"n={operator.n}, k={number(operator.k)}, alpha={alpha}, beta={beta}"
             normalised = f"{module}({{}})" if lowering == "native" else f"local_response_norm({{}}, {constants})"
+            if lowering == "fast" and not is_own:
+                x = f"{x}.clone()"
             if operator.towers == 1:
                 value = normalised.format(x)
             else:
                 towers = f"{x}.chunk({operator.towers}, dim=1)"
                 value = f"torch.cat([{normalised.format('tower')} for tower in {towers}], dim=1)"
         case Relu():
-            value = f"F.relu({x})"
+            value = f"F.relu_({x})" if lowering == "fast" and is_own else f"F.relu({x})"
         case Tanh():
             value = f"torch.tanh({x})"
         case GlobalAvgPool():
