@@ -74,7 +74,7 @@ def _parser() -> Arguments:
     add("--spec", default="alexnet", metavar="NETWORK", help="name of a shipped network, or path of a spec")
     add("--frameworks", type=words(FRAMEWORKS), default=list(FRAMEWORKS), metavar="A,B", help="default: all four")
     add("--device", type=words(DEVICES), default=["cpu"], metavar="A,B", help="cpu, cuda, or both")
-    add("--dtype", type=words(DTYPES), default=["float32"], metavar="A,B", help="float32; on cuda also tf32")
+    add("--dtype", type=words(DTYPES), default=["float32"], metavar="A,B", help="float32, bf16; on cuda also tf32")
     add("--lowering", type=words(LOWERINGS), default=list(LOWERINGS), metavar="A,B", help="native, fast, or both")
     add(
         "--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="instead of the usual; or all"
@@ -125,12 +125,18 @@ def _contenders(network: Network, options: Namespace, tell: Callable[[str], None
             for lowering in options.lowering:
                 source = write_source(network, framework, lowering=lowering)
                 for device in options.device:
-                    dtypes: list[Dtype] = options.dtype if device == "cuda" else ["float32"]
-                    for dtype in dtypes:
+                    for dtype in _dtypes(options.dtype, device):
                         variant = Variant(framework, device, dtype, mode, lowering)
                         command = framework_command(framework, pythons[framework])
                         contenders.append(Contender(variant, tuple(command), source))
     return contenders
+
+
+def _dtypes(asked: list[Dtype], device: str) -> list[Dtype]:
+    """Those that a device has: a CPU computes in float32 what a GPU does in TF32."""
+    if device == "cuda":
+        return asked
+    return list(dict.fromkeys("float32" if dtype == "tf32" else dtype for dtype in asked))
 
 
 def _modes(framework: FrameworkName, asked: str | None) -> tuple[str, ...]:

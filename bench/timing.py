@@ -93,7 +93,8 @@ def time_all(
     rows = [Row(contender.variant, batch) for batch in plan.batches for contender in contenders]
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder, _lanes(contenders, plan) as lanes:
         try:
-            files = _Files(network, plan, Path(folder))
+            dtypes = dict.fromkeys(contender.variant.dtype for contender in contenders)
+            files = _Files(network, plan, Path(folder), tuple(dtypes))
             for lane in lanes:
                 tell(f"start {lane.contender.variant}")
                 lane.load(files, plan)
@@ -110,10 +111,11 @@ def time_all(
 class _Files:
     """What all workers read: weights, inputs, and what the outputs should be."""
 
-    def __init__(self, network: Network, plan: Plan, folder: Path) -> None:
+    def __init__(self, network: Network, plan: Plan, folder: Path, dtypes: tuple[str, ...]) -> None:
         self.network = network
         self.plan = plan
         self.folder = folder
+        self.dtypes = dtypes
         self.store = Store()
         self.weights = self.store.weights_file(network, "scaled", plan.seed)
         self.description = folder / "network.json"
@@ -129,7 +131,7 @@ class _Files:
         spec.write_text(self.network.model_dump_json(), encoding="utf-8")
         program = [sys.executable, "-m", "conformance.expected", "--spec", str(spec), "--weights", str(self.weights)]
         asked = subprocess.run(
-            [*program, "--input", str(self.input(batch)), "--output", str(path)],
+            [*program, "--input", str(self.input(batch)), "--output", str(path), "--dtypes", ",".join(self.dtypes)],
             capture_output=True,
             text=True,
             check=False,
@@ -194,7 +196,7 @@ def _time_batch(
 ) -> None:
     tell(f"batch {batch}: oracle")
     expected = files.expected(batch)
-    cap = float(metadata(expected)["relative_rms_cap"])
+    caps = metadata(expected)
     for lane in lanes:
         row = rows[lane.contender.variant]
         tell(f"batch {batch}: warm up {row.variant}")
@@ -211,7 +213,7 @@ def _time_batch(
     for lane in lanes:
         row = rows[lane.contender.variant]
         if row.outcome == "incomplete":
-            _guarded(lane, row, partial(_check, lane, row, expected, cap))
+            _guarded(lane, row, partial(_check, lane, row, expected, caps))
 
 
 def _guarded(lane: _Lane, row: Row, work: Callable[[], None]) -> None:
@@ -256,8 +258,9 @@ def _time_round(lane: _Lane, row: Row, plan: Plan) -> None:
     row.peak_bytes, row.device_peak_bytes = timed.peak_bytes, timed.device_peak_bytes
 
 
-def _check(lane: _Lane, row: Row, expected: Path, cap: float) -> None:
+def _check(lane: _Lane, row: Row, expected: Path, caps: dict[str, str]) -> None:
     """Compare the last timed output with the oracle's, in the timed process: no number for what does not conform."""
+    cap = float(caps[f"relative_rms_cap.{row.variant.dtype}"])
     row.relative_rms = lane.worker.verify(Verify(str(expected)))
     if row.relative_rms <= cap:
         row.outcome = "timed"

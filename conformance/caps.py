@@ -16,7 +16,9 @@ FILE = Path(__file__).with_name("caps.toml")
 DIRECT = "direct"
 
 Words = Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
-Measure = Literal["noise", "ulp", "ulp_of_running_sum", "log", "exact"]
+Measure = Literal[
+    "noise", "rounded_noise", "twice_rounded_noise", "ulp", "bf16_ulp", "ulp_of_running_sum", "log", "exact"
+]
 
 
 class Rule(Part):
@@ -50,13 +52,14 @@ class TimedOutput(Part):
     """How far the output of a timed process may be from the oracle's."""
 
     factor: float
+    rounded_factor: float
     reason: str
 
 
 class Excitation(Part):
     """What an input must make visible."""
 
-    lrn_ulp: float
+    lrn_caps: float
     share: float
     reason: str
 
@@ -66,8 +69,9 @@ class Algorithm(Part):
 
     operator: str
     framework: str
-    lowering: str
+    lowerings: Words
     devices: Words
+    dtypes: Words
     algorithm: str
     versions: str
     reason: str
@@ -76,8 +80,10 @@ class Algorithm(Part):
     def is_used(self, operator: str, variant: Variant, version: str) -> bool:
         """Whether `variant` in `version` of its framework computes `operator` so."""
         return (
-            (operator, variant.framework, variant.lowering) == (self.operator, self.framework, self.lowering)
+            (operator, variant.framework) == (self.operator, self.framework)
+            and variant.lowering in self.lowerings
             and variant.device in self.devices
+            and variant.dtype in self.dtypes
             and within(version, self.versions)
         )
 

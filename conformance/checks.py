@@ -13,6 +13,7 @@ from conformance.oracle import lrn_sums
 from conformance.reference import LayerReference, Reference
 from conformance.results import Case, Check, Divergence, Outcome, Result
 from conformance.running_sum import running_sum_bound
+from conformance.storage import is_stored
 from impls.frameworks import Variant
 from spec.network import Network
 from spec.operators import Lrn
@@ -92,6 +93,8 @@ def _unusable(subject: Subject, tap: str, check: Check, actual: Array | None, ex
         message = f"expected shape {list(expected.shape)}, found {list(actual.shape)}"
     elif actual.dtype != np.float32:
         message = f"expected float32, found {actual.dtype}"
+    elif not is_stored(actual, subject.variant.dtype):
+        message = f"expected tensors stored as {subject.variant.dtype}, found values that it cannot hold"
     elif not np.isfinite(expected).all():
         index = np.unravel_index(int(np.argmin(np.isfinite(expected))), expected.shape)
         place = ", ".join(map(str, index))
@@ -117,9 +120,9 @@ def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Resu
     unusable = _unusable(subject, tap, Check.LOCAL, actual, reference.value)
     if unusable is not None or actual is None:
         return unusable or subject.result(tap, Check.LOCAL, Outcome.FAILED)
-    if isinstance(operator, Lrn) and (blind := _blind(reference, operator, caps)):
-        return subject.result(tap, Check.LOCAL, Outcome.FAILED, blind)
     rule = caps.rule_for(operator.op, subject.variant, subject.version)
+    if isinstance(operator, Lrn) and (blind := _blind(reference, operator, rule, caps)):
+        return subject.result(tap, Check.LOCAL, Outcome.FAILED, blind)
     actual64 = actual.astype(np.float64)
     units, unit, allowed = _MEASURES[rule.measure](actual64, reference, rule)
     error = measure.error_in(units)
@@ -127,8 +130,8 @@ def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Resu
     relative = measure.relative_rms(actual64, reference.value)
     result = replace(
         subject.result(tap, Check.LOCAL, Outcome.PASSED),
-        noise_rms=error.rms if rule.measure == "noise" else None,
-        noise_max=error.worst if rule.measure == "noise" else None,
+        noise_rms=error.rms if unit == NOISE else None,
+        noise_max=error.worst if unit == NOISE else None,
         effective_bits=measure.effective_bits(relative),
         worst=error.worst,
         unit=unit,
@@ -150,26 +153,55 @@ def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Resu
     return replace(result, outcome=Outcome.FAILED, message=f"{divergence}{rms}", divergence=divergence)
 
 
-def _blind(reference: LayerReference, operator: Lrn, caps: Caps) -> str:
+def _blind(reference: LayerReference, operator: Lrn, rule: Rule, caps: Caps) -> str:
     """What is wrong where the input cannot see α: too few elements that it moves by enough."""
     weight = operator.alpha_sum * lrn_sums(reference.inputs[0], operator) / operator.k
-    moved_ulp = operator.beta * np.log1p(weight) / (2 * measure.UNIT["float32"])
-    share = float(np.mean((moved_ulp > caps.excitation.lrn_ulp) & (reference.inputs[0] != 0)))
+    moved_ulp = operator.beta * np.log1p(weight) / (2 * measure.UNIT[STORAGE.get(rule.measure, "float32")])
+    enough_ulp = caps.excitation.lrn_caps * rule.max
+    share = float(np.mean((moved_ulp > enough_ulp) & (reference.inputs[0] != 0)))
     if share >= caps.excitation.share:
         return ""
     return (
-        f"vacuous: α·Σx² moves {share:.2%} of the elements by more than {caps.excitation.lrn_ulp:g} ULP, expected "
+        f"vacuous: α·Σx² moves {share:.2%} of the elements by more than {enough_ulp:g} ULP, expected "
         f"{caps.excitation.share:.0%} (conformance/caps.toml, excitation); use larger inputs"
     )
 
 
 Measured = tuple[Array, str, Array | float]
+NOISE = "noise units"
+#: The precision in which a measure counts units of the last place, where that is not float32.
+STORAGE = {"bf16_ulp": "bfloat16"}
 
 
 def _noise(actual: Array, reference: LayerReference, _: Rule) -> Measured:
     if reference.scale is None:
         raise LookupError(f"{reference.layer.operator.op} is no sum of products; its rule cannot measure noise")
-    return measure.noise(actual, reference.value, reference.scale), "noise units", 0.0
+    return measure.noise(actual, reference.value, reference.scale), NOISE, 0.0
+
+
+def _rounded_noise(actual: Array, reference: LayerReference, rule: Rule) -> Measured:
+    """Beside the cap, u·|y| for the rounding of a sum to bfloat16."""
+    units, unit, _ = _noise(actual, reference, rule)
+    return units, unit, _roundings(reference, np.abs(reference.value))
+
+
+def _twice_rounded_noise(actual: Array, reference: LayerReference, rule: Rule) -> Measured:
+    """Beside the cap, u·|y − b| and u·|y| for the roundings before and after the bias b is added; |b| ≤ S."""
+    units, unit, _ = _noise(actual, reference, rule)
+    scale = np.zeros(()) if reference.scale is None else reference.scale
+    return units, unit, _roundings(reference, 2.0 * np.abs(reference.value) + scale)
+
+
+def _roundings(reference: LayerReference, rounded: Array) -> Array:
+    """The errors of rounding values of that size to bfloat16, in noise units."""
+    scale = np.zeros(()) if reference.scale is None else reference.scale
+    with np.errstate(divide="ignore", invalid="ignore"):
+        units = measure.UNIT["bfloat16"] * rounded / (measure.UNIT["float32"] * scale)
+    return np.where(scale > 0.0, units, 0.0)
+
+
+def _bf16_ulp(actual: Array, reference: LayerReference, _: Rule) -> Measured:
+    return measure.ulp(actual, reference.value, "bfloat16"), "ULP of bfloat16", 0.0
 
 
 def _ulp(actual: Array, reference: LayerReference, _: Rule) -> Measured:
@@ -193,7 +225,10 @@ def _exact(actual: Array, reference: LayerReference, _: Rule) -> Measured:
 
 _MEASURES: dict[str, Callable[[Array, LayerReference, Rule], Measured]] = {
     "noise": _noise,
+    "rounded_noise": _rounded_noise,
+    "twice_rounded_noise": _twice_rounded_noise,
     "ulp": _ulp,
+    "bf16_ulp": _bf16_ulp,
     "ulp_of_running_sum": _running_sum,
     "log": _log,
     "exact": _exact,
@@ -210,7 +245,7 @@ def _end_to_end(
     actual64 = actual.astype(np.float64)
     relative = measure.relative_rms(actual64, expected)
     peers = [other.astype(np.float64) for other in others if other.shape == expected.shape]
-    if subject.variant.dtype == "float32":
+    if subject.variant.dtype != "tf32":
         peers.append(subject.reference.yardstick[tap].astype(np.float64))
     peers = [peer for peer in peers if np.all(np.isfinite(peer))]
     bits = measure.effective_bits(relative)

@@ -43,12 +43,15 @@ def noise(actual: Array, expected: Array, scale: Array) -> Array:
         return np.where(errors == 0.0, 0.0, errors / (UNIT["float32"] * scale))
 
 
-def ulp(actual: Array, expected: Array) -> Array:
-    """Errors in units of the last place of the float32 nearest to what was expected; denormals may be flushed to 0."""
+def ulp(actual: Array, expected: Array, dtype: str = "float32") -> Array:
+    """Errors in units of the last place of the float32 (or bfloat16) nearest to what was expected.
+
+    Denormals may be flushed to 0.
+    """
     with np.errstate(over="ignore", invalid="ignore"):
         _, exponents = np.frexp(np.maximum(np.abs(expected), SMALLEST_NORMAL).astype(np.float32))
         errors = actual - expected
-    spacing = np.ldexp(1.0, exponents - 24)
+    spacing = np.ldexp(UNIT[dtype], exponents)
     return np.where(np.abs(errors) <= SMALLEST_NORMAL, 0.0, errors / spacing)
 
 

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.oracle import Array, Tensors, evaluate, noise_scale
+from conformance.storage import stored
+from impls.frameworks import Dtype
 from spec.network import Network
 from spec.shapes import Layer
 
@@ -33,22 +35,27 @@ class Reference:
     substitutes: dict[str, Float32]
     """What the operators after each tap read in layer-local checks.
 
-    It is the oracle's activation, rounded to float32 and moved on by one element: a runner that returns what it was
-    given instead of what it computed can then never be right.
+    It is the oracle's activation, rounded as it is stored and moved on by one element: a runner that returns what it
+    was given instead of what it computed can then never be right.
     """
     end_to_end: dict[str, Array]
     """Every tap in float64, without any rounding on the way."""
     yardstick: dict[str, Array]
-    """Every tap of the same chain in NumPy's float32: how far correct float32 strays."""
+    """Every tap of the same chain in NumPy's float32, each rounded as it is stored: how far correct variants stray."""
 
 
-def reference(network: Network, tensors: Tensors, x: Float32) -> Reference:
-    """Evaluate the oracle on a batch `x` (N, C, H, W). What overflows is infinite, and for the checks to tell."""
+def reference(network: Network, tensors: Tensors, x: Float32, dtype: Dtype = "float32") -> Reference:
+    """Evaluate the oracle on a batch `x` (N, C, H, W). What overflows is infinite, and for the checks to tell.
+
+    A worker of precision bf16 stores weights and input as bfloat16, so the oracle reads them rounded likewise: what is
+    judged are operators, not that.
+    """
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return _evaluated(network, tensors, x)
+        tensors = {name: stored(value, dtype) for name, value in tensors.items()}
+        return _evaluated(network, tensors, stored(x, dtype), dtype)
 
 
-def _evaluated(network: Network, tensors: Tensors, x: Float32) -> Reference:
+def _evaluated(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> Reference:
     substitutes: dict[str, Float32] = {}
     local: dict[str, LayerReference] = {}
     fed: dict[str, Array] = {network.input.name: x.astype(np.float64)}
@@ -59,9 +66,9 @@ def _evaluated(network: Network, tensors: Tensors, x: Float32) -> Reference:
         inputs = tuple(fed[read] for read in reads)
         value = evaluate(layer, inputs, tensors)
         local[name] = LayerReference(layer, inputs, value, noise_scale(layer, inputs, tensors))
-        substitutes[name] = np.roll(value.astype(np.float32), 1)
+        substitutes[name] = np.roll(stored(value.astype(np.float32), dtype), 1)
         fed[name] = substitutes[name].astype(np.float64)
         exact[name] = evaluate(layer, tuple(exact[read] for read in reads), tensors)
-        single[name] = evaluate(layer, tuple(single[read] for read in reads), tensors)
+        single[name] = stored(evaluate(layer, tuple(single[read] for read in reads), tensors), dtype)
     del exact[network.input.name], single[network.input.name]
     return Reference(local, substitutes, exact, single)

@@ -77,12 +77,13 @@ class Traces:
 def run(network: Network, entrants: Sequence[Entrant], cases: Sequence[Files], settings: Settings) -> list[Column]:
     """Run every case on every entrant and compare; one column an entrant. A worker that fails is errored, not fatal.
 
-    Raises NotRunError where no worker has the device.
+    All entrants have one precision. Raises NotRunError where no worker has the device.
     """
     with lanes_of(network, entrants, settings) as lanes:
         for files in cases:
             settings.progress(f"{files.case}: oracle")
-            expected = reference(network, read(files.weights), read(files.input)[network.input.name])
+            dtype = entrants[0].variant.dtype
+            expected = reference(network, read(files.weights), read(files.input)[network.input.name], dtype)
             require_device(lanes)
             for lane, results in zip(lanes, run_case(lanes, files, expected), strict=True):
                 lane.column.results += results

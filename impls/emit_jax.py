@@ -208,7 +208,7 @@ def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:
     if not any(pads) or (operator.padding_counted and pads == operator.pads):
         return [], f"{sums} / {operator.kernel[0] * operator.kernel[1]}"
     top, left, bottom, right = operator.pads if operator.padding_counted else (0, 0, 0, 0)
-    ones = f"jnp.ones((1, 1, {height + top + bottom}, {width + left + right}))"
+    ones = f"jnp.ones((1, 1, {height + top + bottom}, {width + left + right}), {x}.dtype)"
     rest = (pads[0] - top, pads[1] - left, pads[2] - bottom, pads[3] - right)
     counted = f"    counted = sum_pool({ones}, {windows}{axis_pads(rest)})"
     return [counted], f"{sums} / counted"

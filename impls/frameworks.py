@@ -5,8 +5,8 @@ from typing import Literal, get_args
 
 FrameworkName = Literal["torch", "jax", "tensorflow", "onnx"]
 Device = Literal["cpu", "cuda"]
-Dtype = Literal["float32", "tf32"]
-Mode = Literal["eager", "compiled", "xla"]
+Dtype = Literal["float32", "tf32", "bf16"]
+Mode = Literal["eager", "compiled", "xla", "graphs"]
 Lowering = Literal["native", "fast"]
 
 FRAMEWORKS: tuple[FrameworkName, ...] = get_args(FrameworkName)
@@ -16,11 +16,15 @@ LOWERINGS: tuple[Lowering, ...] = get_args(Lowering)
 
 #: How each framework can run a generated source; the first is what its users do.
 MODES: dict[FrameworkName, tuple[Mode, ...]] = {
-    "torch": ("eager", "compiled"),
+    "torch": ("eager", "compiled", "graphs"),
     "jax": ("compiled", "eager"),
     "tensorflow": ("compiled", "eager", "xla"),
     "onnx": ("compiled",),
 }
+
+
+#: Modes that only a GPU has; elsewhere a worker refuses them by name.
+CUDA_MODES: tuple[Mode, ...] = ("graphs",)
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Variant:
     """One of FRAMEWORKS, or the name that the user gave to a runner of their own."""
     device: Device
     dtype: Dtype
-    """`tf32`: float32 tensors, products rounded to TF32."""
+    """`tf32`: float32 tensors, operands of products rounded to TF32. `bf16`: all tensors stored as bfloat16."""
     mode: str
     lowering: str
 

@@ -9,12 +9,15 @@ import onnxruntime
 from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
+from impls.device import device_facts
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, import_source, require_device, require_forward
+from impls.runner import Array, import_source, require_device, require_dtype, require_forward
 from spec.tensors import read
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 SUBSTITUTE = ".substitute"
+#: Memory of the GPU is taken as it is needed, not in ever larger pieces.
+CUDA_SETTINGS = {"arena_extend_strategy": "kSameAsRequested"}
 
 
 class OnnxRunner:
@@ -27,10 +30,12 @@ class OnnxRunner:
         return [name for name, provider in PROVIDERS.items() if provider in there]
 
     def environment(self) -> dict[str, str]:
-        return {"onnx": onnx.__version__, "build": onnxruntime.get_build_info(), "device": onnxruntime.get_device()}
+        facts = {"onnx": onnx.__version__, "build": onnxruntime.get_build_info(), "built_for": onnxruntime.get_device()}
+        return facts | (device_facts() if "cuda" in self.devices() else {})
 
     def load(self, request: Load) -> None:
         require_device(request.device, self.devices(), "onnx")
+        require_dtype(request.dtype, ("float32", "tf32"), "onnx")
         if request.mode != "compiled":
             raise RefusedError("unsupported", f"onnx has no mode {request.mode!r}")
         self.request = request
@@ -56,11 +61,21 @@ class OnnxRunner:
         require_forward(workload, "onnx")
         self.sessions.clear()  # each holds all weights
         session = self._session([], {})
-        (first,) = (entry.name for entry in session.get_inputs())
-        return lambda: session.run(None, {first: x})[0]
+        (first,), (last,) = ([entry.name for entry in ends] for ends in (session.get_inputs(), session.get_outputs()))
+        binding = session.io_binding()  # else every call would move its input to the device, and its output back
+        binding.bind_ortvalue_input(first, OrtValue.ortvalue_from_numpy(x, self.request.device, 0))
+        binding.bind_output(last, self.request.device)
+
+        def step() -> OrtValue:
+            session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+            (y,) = binding.get_outputs()
+            return y
+
+        return step
 
     def fetch(self, output: Any) -> Array:
-        value: Array = output
+        value: Array = output.numpy()
         return value
 
     def device_peak_bytes(self) -> int | None:
@@ -84,8 +99,14 @@ class OnnxRunner:
         values = [OrtValue.ortvalue_from_numpy(value) for value in self.tensors.values()]
         options.add_external_initializers(list(self.tensors), values)
         provider = PROVIDERS[self.request.device]
-        settings = {"use_tf32": str(int(self.request.dtype == "tf32"))} if self.request.device == "cuda" else {}
-        return InferenceSession(model.SerializeToString(), options, providers=[(provider, settings)])
+        settings = CUDA_SETTINGS | {"use_tf32": str(int(self.request.dtype == "tf32"))}
+        chosen = (provider, settings if self.request.device == "cuda" else {})
+        session = InferenceSession(model.SerializeToString(), options, providers=[chosen])
+        if provider not in session.get_providers():  # ONNX Runtime warns, and computes elsewhere
+            raise RefusedError(
+                "missing_device", f"no {self.request.device} device for onnx; its {provider} did not start"
+            )
+        return session
 
 
 def _given(name: str, value: Array) -> onnx.TensorProto:

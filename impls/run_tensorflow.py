@@ -5,8 +5,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from impls.device import device_facts
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, from_canonical, import_source, require_device, require_forward, to_canonical
+from impls.runner import (
+    Array,
+    from_canonical,
+    import_source,
+    require_device,
+    require_dtype,
+    require_forward,
+    to_canonical,
+)
 from spec.tensors import read
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow loads; else every start prints its build
@@ -26,13 +35,13 @@ class TensorflowRunner:
 
     def environment(self) -> dict[str, str]:
         build = tf.sysconfig.get_build_info()
-        facts = {"cuda": str(build.get("cuda_version", "none")), "onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "")}
-        for gpu in tf.config.list_physical_devices("GPU"):
-            facts["device"] = str(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
-        return facts
+        facts = {"onednn": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "")}
+        facts |= {name: str(build.get(f"{name}_version", "none")) for name in ("cuda", "cudnn")}
+        return facts | (device_facts() if "cuda" in self.devices() else {})
 
     def load(self, request: Load) -> None:
         require_device(request.device, self.devices(), "tensorflow")
+        require_dtype(request.dtype, ("float32", "tf32"), "tensorflow")
         _set_threads(request.threads)
         for gpu in tf.config.list_physical_devices("GPU"):
             tf.config.experimental.set_memory_growth(gpu, True)
@@ -59,6 +68,8 @@ class TensorflowRunner:
 
     def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
         require_forward(workload, "tensorflow")
+        if not self.device.startswith("/CPU"):
+            tf.config.experimental.reset_memory_stats(self.device.removeprefix("/"))
         forward = _mode(self.model.forward, self.mode)
         with tf.device(self.device):
             placed = tf.constant(from_canonical(x, self.module.LAYOUT))

@@ -79,6 +79,12 @@ def require_device(asked: str, there: list[str], framework: str) -> None:
         raise RefusedError("missing_device", f"no {asked} device for {framework}; found {', '.join(there)}")
 
 
+def require_dtype(asked: str, known: tuple[str, ...], framework: str) -> None:
+    """Raise RefusedError, by name, where a runner lacks the asked precision."""
+    if asked not in known:
+        raise RefusedError("unsupported", f"{framework} has no dtype {asked!r} here; it has {', '.join(known)}")
+
+
 def to_canonical(value: Array, layout: str) -> Array:
     """Images of a channels-last source as (N, C, H, W); everything else as it is."""
     return np.ascontiguousarray(np.moveaxis(value, -1, 1)) if layout == "NHWC" and value.ndim == 4 else value

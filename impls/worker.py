@@ -23,6 +23,21 @@ from impls.runner import Runner
 from impls.timing import Stopwatch, peak_bytes
 from spec.tensors import read, write
 
+#: How frameworks say that memory is not enough; each has its own words, and only some an exception of its own.
+OUT_OF_MEMORY = (
+    "outofmemory",
+    "out of memory",
+    "resource_exhausted",
+    "resourceexhausted",
+    "not enough memory",
+    "t allocate memory",  # "DefaultCPUAllocator: can't allocate memory"
+    "cannot allocate memory",
+    "failed to allocate memory",
+    "could not allocate",
+    "alloc_failed",  # of cuBLAS and cuDNN
+    "bad_alloc",
+)
+
 
 def serve(framework: str, make: Callable[[], Runner]) -> None:
     """Answer requests, with the runner that `make` gives, until `stop` or the end of standard input."""
@@ -43,6 +58,8 @@ def serve(framework: str, make: Callable[[], Runner]) -> None:
             answer = _refusal(error.kind, str(error))
         except MemoryError as error:
             answer = _refusal("out_of_memory", str(error))
+        except NotImplementedError as error:  # an operator that the framework lacks on that device in that dtype
+            answer = _refusal("unsupported", f"{type(error).__name__}: {error}")
         except Exception as error:  # whatever a framework raises is an answer, and the next case may still run
             kind = "out_of_memory" if _is_out_of_memory(error) else "failed"
             answer = _refusal(kind, f"{type(error).__name__}: {error}")
@@ -151,10 +168,7 @@ class _Host:
 
 def _is_out_of_memory(error: Exception) -> bool:
     text = f"{type(error).__name__} {error}".lower()
-    return any(
-        sign in text
-        for sign in ("outofmemory", "out of memory", "resource_exhausted", "not enough memory", "bad_alloc")
-    )
+    return any(sign in text for sign in OUT_OF_MEMORY)
 
 
 def _refusal(kind: str, message: str) -> dict[str, Any]:

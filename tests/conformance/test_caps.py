@@ -40,7 +40,7 @@ def test_rules_do_not_overlap(operator: str, dtype: Dtype) -> None:
 
 
 def test_only_sums_of_products_are_measured_in_noise_units() -> None:
-    measured = {operator for rule in caps().rule if rule.measure == "noise" for operator in rule.operators}
+    measured = {operator for rule in caps().rule if "noise" in rule.measure for operator in rule.operators}
     assert measured == SUMS
     assert all((rule.rms is not None) == (rule.measure == "noise") for rule in caps().rule)
 
@@ -50,6 +50,8 @@ def test_the_caps_are_those_of_the_design() -> None:
     float32, tf32 = rules["sum_of_products.float32"], rules["sum_of_products.tf32"]
     assert (float32.rms, float32.max) == (64, 512)
     assert (tf32.rms, tf32.max) == (2 * 2.0**-11 / 2.0**-24, 16 * 2.0**-11 / 2.0**-24)
+    bf16 = rules["sum_of_products.bf16"]
+    assert (bf16.measure, bf16.rms, bf16.max) == ("rounded_noise", None, 512)
     assert (rules["lrn"].measure, rules["lrn"].max) == ("ulp", 16)
     assert (rules["exact"].measure, rules["exact"].max) == ("exact", 0)
     assert caps().end_to_end.factor == 3
@@ -67,6 +69,17 @@ def test_a_sliding_sum_is_what_onnx_does_on_a_processor_and_nobody_else() -> Non
     assert names["onnx", "cpu"] == "lrn.running_sum"
 
 
+def test_bias_after_rounding_is_declared_for_bf16_alone() -> None:
+    names = {
+        (framework, device, dtype)
+        for framework in FRAMEWORKS
+        for device in DEVICES
+        for dtype in DTYPES
+        if caps().rule_for("conv", variant(framework, device, dtype), "2.0").algorithm == "bias_after_rounding"
+    }
+    assert names == {("jax", "cpu", "bf16"), ("jax", "cuda", "bf16"), ("torch", "cuda", "bf16")}
+
+
 def test_an_algorithm_of_another_version_is_not_assumed() -> None:
     assert caps().rule_for("lrn", variant("onnx"), "0.9").name == "lrn"
 
@@ -80,7 +93,8 @@ def test_every_rule_and_algorithm_has_a_reason_and_every_algorithm_a_link_and_a_
         assert algorithm.operator in NAMES
         assert algorithm.framework in FRAMEWORKS
         assert set(algorithm.devices) <= set(DEVICES)
-        assert algorithm.lowering in LOWERINGS
+        assert set(algorithm.lowerings) <= set(LOWERINGS)
+        assert set(algorithm.dtypes) <= set(DTYPES)
 
 
 def test_rules_name_only_what_there_is_and_have_names_of_their_own() -> None:

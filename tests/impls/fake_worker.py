@@ -35,10 +35,14 @@ class FakeRunner:
         match request.mode:
             case "broken":
                 raise KeyError("first line\nsecond line")
+            case "lacking":
+                raise NotImplementedError("no kernel for 'BFloat16'")
             case "full":
                 raise MemoryError("no room")
             case "full_in_words":
                 raise RuntimeError("RESOURCE_EXHAUSTED: while allocating 1 TiB")
+            case "full_in_torch":
+                raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes")
             case "unknown":
                 raise RefusedError("unsupported", "fake has no mode 'unknown'")
 

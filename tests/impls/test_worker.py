@@ -138,7 +138,15 @@ def test_another_protocol_is_refused(protocol: object) -> None:
         ({"device": "cuda"}, ("missing_device", "no cuda device for fake; found cpu")),
         ({"mode": "unknown"}, ("unsupported", "fake has no mode 'unknown'")),
         ({"mode": "broken"}, ("failed", r"KeyError: 'first line\nsecond line'")),
+        ({"mode": "lacking"}, ("unsupported", "NotImplementedError: no kernel for 'BFloat16'")),
         ({"mode": "full"}, ("out_of_memory", "no room")),
+        (
+            {"mode": "full_in_torch"},
+            (
+                "out_of_memory",
+                "RuntimeError: DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 bytes",
+            ),
+        ),
         ({"mode": "full_in_words"}, ("out_of_memory", "RuntimeError: RESOURCE_EXHAUSTED: while allocating 1 TiB")),
     ],
 )
