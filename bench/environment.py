@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_info
 
+from impls.device import device_facts
+
 
 def capture(threads: int) -> dict[str, str]:
     """The machine and the suite's own libraries, as far as the system tells."""
@@ -30,6 +32,7 @@ def capture(threads: int) -> dict[str, str]:
         "numpy": np.__version__,
         "blas": "; ".join(" ".join(text.split()) for text in blas) or "unknown",
         "flags": ", ".join(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(_FLAGS)) or "none",
+        **(device_facts() or {"device": "no cuda device: nvidia-smi shows none"}),
     }
 
 

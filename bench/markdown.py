@@ -2,6 +2,7 @@
 
 from bench.floor import layer_floors
 from bench.report import Report
+from bench.speed_up import batches, speed_ups
 from bench.table import HEADINGS, cells, remarks
 
 
@@ -15,15 +16,52 @@ def markdown_text(report: Report, pictures: list[str]) -> str:
         "|---" * len(HEADINGS) + "|",
         *("| " + " | ".join(cells(report, row)) + " |" for row in report.rows),
         "",
+        *_speed_up_table(report),
         *(f"![{name.removesuffix('.svg')}]({name})" for name in pictures),
         "",
         *_layer_table(report),
         "| machine | |",
         "|---|---|",
-        *(f"| {key} | {value.replace('|', '/')} |" for key, value in report.environment.items()),
+        *(f"| {key} | {_safe(value)} |" for key, value in report.environment.items()),
         "",
+        *_workers(report),
     ]
     return "\n".join(lines)
+
+
+def _speed_up_table(report: Report) -> list[str]:
+    """CPU against GPU, where both were asked for."""
+    found, columns = speed_ups(report), batches(report)
+    if not found:
+        return []
+    return [
+        "Times as fast on cuda as on cpu, with 95% intervals:",
+        "",
+        "| cuda : cpu | " + " | ".join(f"batch {batch}" for batch in columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
+        *("| " + " | ".join(pair.cells(columns)) + " |" for pair in found),
+        "",
+    ]
+
+
+def _workers(report: Report) -> list[str]:
+    """What each framework says of itself and of the device that it would use."""
+    told = {row.variant.framework: (row.version, row.environment) for row in report.rows if row.environment}
+    if not told:
+        return []
+    return [
+        "| framework | |",
+        "|---|---|",
+        *(
+            f"| {framework} {_safe(version)} | {', '.join(f'{key} {_safe(value)}' for key, value in facts.items())} |"
+            for framework, (version, facts) in told.items()
+        ),
+        "",
+    ]
+
+
+def _safe(text: str) -> str:
+    return text.replace("|", "/")
 
 
 def _layer_table(report: Report) -> list[str]:

@@ -9,8 +9,9 @@ from matplotlib.figure import Figure
 from bench.floor import layer_floors
 from bench.layers import LayerTimes
 from bench.report import Report
+from bench.speed_up import SpeedUp, speed_ups
+from bench.statistics import Ratio
 from bench.timing import Row
-from impls.frameworks import Variant
 
 mpl.rcParams["svg.hashsalt"] = "lockstep"  # the same figures give the same file
 
@@ -21,8 +22,9 @@ def pictures(report: Report) -> dict[str, bytes]:
     drawn: dict[str, bytes] = {}
     for device in dict.fromkeys(row.variant.device for row in timed):
         drawn[f"bench-throughput-{device}.svg"] = _throughput(report, [r for r in timed if r.variant.device == device])
-    if {"cpu", "cuda"} <= {row.variant.device for row in timed}:
-        drawn["bench-cpu-cuda.svg"] = _speed_up(report, timed)
+    pairs = [pair for pair in speed_ups(report) if any(isinstance(found, Ratio) for found in pair.by_batch.values())]
+    if pairs:
+        drawn["bench-cpu-cuda.svg"] = _speed_up(report, pairs)
     if report.layers and any(report.layers.durations_s.values()):
         drawn["bench-layers.svg"] = _layers(report, report.layers)
     return drawn
@@ -32,7 +34,8 @@ def _layers(report: Report, layers: LayerTimes) -> bytes:
     """Each variant's layers, one on the other, beside the floor of each."""
     floors = {floor.name: floor.duration_s for floor in layer_floors(report.network, layers.batch, report.limits)}
     names = list(dict.fromkeys(name for durations in layers.durations_s.values() for name in durations))
-    bars = {"roofline": floors} | layers.durations_s
+    roofline = {"roofline": floors} if not any(" cuda " in name for name in layers.durations_s) else {}
+    bars = roofline | layers.durations_s
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
     colours = mpl.colormaps["tab20"]
@@ -56,7 +59,7 @@ def _throughput(report: Report, rows: Sequence[Row]) -> bytes:
         own = [row for row in rows if row.variant == variant and row.median_s]
         batches, rates = [row.batch for row in own], [row.batch / (row.median_s or 1.0) for row in own]
         style = "-" if variant.lowering == "fast" else "--"
-        axes.plot(batches, rates, style, marker="o", label=f"{variant.framework} {variant.mode} {variant.lowering}")
+        axes.plot(batches, rates, style, marker="o", label=str(variant).replace(f" {variant.device} ", " "))
     batches = sorted({row.batch for row in rows})
     if rows[0].variant.device == "cpu":
         roofline = [batch / report.floor_s(batch) for batch in batches]
@@ -69,18 +72,15 @@ def _throughput(report: Report, rows: Sequence[Row]) -> bytes:
     return _svg(figure)
 
 
-def _speed_up(report: Report, rows: Sequence[Row]) -> bytes:
+def _speed_up(report: Report, pairs: Sequence[SpeedUp]) -> bytes:
     """How many times faster than the CPU the GPU is, over batch."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
-    for variant in dict.fromkeys(row.variant for row in rows if row.variant.device == "cuda"):
-        points = []
-        for row in (row for row in rows if row.variant == variant):
-            on_cpu = report.row(Variant(variant.framework, "cpu", "float32", variant.mode, variant.lowering), row.batch)
-            if on_cpu is not None and on_cpu.median_s and row.median_s:
-                points.append((row.batch, on_cpu.median_s / row.median_s))
-        if points:
-            axes.plot(*zip(*points, strict=True), marker="o", label=str(variant))
+    for pair in pairs:
+        points = [(batch, found) for batch, found in pair.by_batch.items() if isinstance(found, Ratio)]
+        values = [found.value for _, found in points]
+        spans = [[found.value - found.low for _, found in points], [found.high - found.value for _, found in points]]
+        axes.errorbar([batch for batch, _ in points], values, spans, marker="o", label=str(pair.on_cuda))
     axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="times as fast as the CPU")
     axes.set_title(f"{report.workload} of {report.network.name}: cuda over cpu")
     axes.grid(visible=True, which="both", alpha=0.3)

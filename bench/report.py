@@ -14,7 +14,7 @@ from pytest_benchmark.stats import Stats
 
 from bench.floor import floor_s, forward_bytes, forward_flops, layer_floors
 from bench.layers import LayerTimes
-from bench.machine import Limits
+from bench.limits import Limits, key
 from bench.timing import Row
 from impls.frameworks import Variant
 from spec.exits import Exit, NotRunError
@@ -32,7 +32,8 @@ class Report:
     network: Network
     workload: str
     rows: Sequence[Row]
-    limits: Limits
+    limits: Mapping[str, Limits]
+    """By device and precision (`bench.limits.key`)."""
     environment: Mapping[str, str]
     control_spread: float
     steal_s: float
@@ -62,8 +63,15 @@ class Report:
         return floor_s(self.network, batch, self.limits)
 
     def fraction(self, row: Row) -> float | None:
-        """How much of the machine a variant used: the floor over its median."""
-        return self.floor_s(row.batch) / row.median_s if row.median_s else None
+        """How much of the machine a variant used: the floor over its median. The limits are the CPU's, in float32."""
+        if row.median_s is None or (row.variant.device, row.variant.dtype) != ("cpu", "float32"):
+            return None
+        return self.floor_s(row.batch) / row.median_s
+
+    def bytes_per_s(self, row: Row) -> float | None:
+        """Bytes that a variant must move, as it stores them, over its median."""
+        moved = forward_bytes(self.network, row.batch) / (2 if row.variant.dtype == "bf16" else 1)
+        return moved / row.median_s if row.median_s else None
 
     def row(self, variant: Variant, batch: int) -> Row | None:
         """The row of a variant at a batch."""
@@ -88,16 +96,17 @@ class Report:
                 "complete": self.is_complete,
                 "network": {"name": self.network.name, "sha256": self.network.sha256},
                 "workload": self.workload,
-                "limits": self.limits.fields(),
+                "limits": {name: limits.fields() for name, limits in self.limits.items()},
                 "control_spread": self.control_spread,
                 "steal_s": self.steal_s,
                 "noisy": self.is_noisy,
                 "rows": [self._row(row) for row in self.rows],
                 "floors": {
-                    str(batch): {
-                        floor.name: floor.duration_s for floor in layer_floors(self.network, batch, self.limits)
+                    name: {
+                        str(batch): {floor.name: floor.duration_s for floor in layer_floors(self.network, batch, limits)}
+                        for batch in dict.fromkeys(row.batch for row in self.rows)
                     }
-                    for batch in dict.fromkeys(row.batch for row in self.rows)
+                    for name, limits in self.limits.items()
                 },
                 "layers": {"batch": self.layers.batch, "durations_s": self.layers.durations_s} if self.layers else None,
             },
@@ -105,6 +114,8 @@ class Report:
 
     def _row(self, row: Row) -> dict[str, Any]:
         duration_s = row.median_s
+        limits = self.limits.get(key(row.variant))
+        moved = forward_bytes(self.network, row.batch, limits.element_bytes) if limits else None
         return {
             **row.variant.fields(),
             "batch": row.batch,
@@ -117,13 +128,14 @@ class Report:
             "median_s": duration_s,
             "images_per_s": row.batch / duration_s if duration_s else None,
             "flops_per_s": forward_flops(self.network, row.batch) / duration_s if duration_s else None,
-            "bytes_per_s": forward_bytes(self.network, row.batch) / duration_s if duration_s else None,
+            "bytes_per_s": self.bytes_per_s(row),
             "roofline_fraction": self.fraction(row),
             "busy_threads": row.busy_threads,
             "cpus": list(row.cpus),
             "peak_bytes": row.peak_bytes,
             "device_peak_bytes": row.device_peak_bytes,
             "relative_rms": row.relative_rms,
+            "settings": dict(row.settings),
             "environment": row.environment,
         }
 

@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.report import Report
+from bench.speed_up import batches, speed_ups
 from bench.table import HEADINGS, cells, remarks
 from spec.terminal import Terminal
 
@@ -28,6 +29,14 @@ def show(report: Report, files: Sequence[Path]) -> None:
         batch = row.batch
         table.add_row(*map(escape, cells(report, row)), style=STYLES[row.outcome])
     terminal.print(table)
+    if found := speed_ups(report):
+        columns = batches(report)
+        pairs = Table(
+            "cuda : cpu", *(f"batch {batch}" for batch in columns), title="times as fast as the CPU [95% interval]"
+        )
+        for pair in found:
+            pairs.add_row(*map(escape, pair.cells(columns)))
+        terminal.print(pairs)
     for remark in remarks(report):
         terminal.print(escape(remark), soft_wrap=True)
     terminal.print(f"report: {', '.join(map(str, files))}", soft_wrap=True)

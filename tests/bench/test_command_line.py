@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
         (["--device", "tpu"], "expected names of cpu, cuda, found 'tpu'"),
         (["--frameworks", "caffe"], "expected names of torch, jax, tensorflow, onnx, found 'caffe'"),
         (["--lowering", "slow"], "expected names of native, fast, found 'slow'"),
-        (["--mode", "torch=xla"], "expected one of eager, compiled or all for torch, found 'xla'"),
+        (["--mode", "torch=xla"], "expected one of eager, compiled, graphs or all for torch, found 'xla'"),
         (["--dtype", "tf32"], "expected --device cuda beside it"),
         (["--workload", "dance"], "invalid choice: 'dance'"),
         (["--spec", "nowhere"], "expected a spec file or one of alexnet"),
