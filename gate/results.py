@@ -53,6 +53,8 @@ class NumericVerdict(StrEnum):
     """Within the caps, and at most 1.5 times the old noise."""
     DRIFTED = "drifted"
     """Within the caps, and beyond that."""
+    ACCEPTED = "accepted"
+    """Worse than benign, and accepted on purpose (accepted.toml)."""
     PRECISION = "precision class changed"
     DIVERGED = "diverged"
     """Beyond the caps."""
@@ -90,6 +92,10 @@ class TapDrift:
     class_after: str
     noise_before: float | None
     noise_after: float | None
+    moved: bool = False
+    """Whether the two sides differ by more than each does from itself."""
+    unit: str = ""
+    """Of the noise: noise units, ULP, …; end to end it is relative to the size of the tap."""
     change: str = ""
     """The class of the change in words: `order of summation`, `float32 → tf32`, …"""
     message: str = ""
@@ -103,9 +109,20 @@ class Numerics:
     variant: Variant
     verdict: NumericVerdict
     first_moved: TapDrift | None
+    """In the order of the graph: the first operator that moved by itself, else the first tap end to end."""
     taps: tuple[TapDrift, ...]
     cases: int
     reason: str = ""
+
+    @property
+    def decided_by(self) -> TapDrift | None:
+        """The first tap that has the verdict of all: where to look. None where no tap has it."""
+        return next((tap for tap in self.taps if tap.verdict is self.verdict), None)
+
+    @property
+    def identical_taps(self) -> tuple[str, ...]:
+        """The operators that give the same bits by themselves."""
+        return tuple(tap.tap for tap in self.taps if tap.identical and tap.check == "local")
 
 
 class Quantity(StrEnum):
@@ -113,6 +130,7 @@ class Quantity(StrEnum):
 
     STEADY = "steady state"
     FIRST_CALL = "first call"
+    BUILD = "build"
     IMPORT = "import"
     MEMORY = "peak memory"
 
@@ -165,15 +183,17 @@ class Finding:
     speed: tuple[Speed, ...]
     calibration: Calibration | None
     machine: Mapping[str, str]
+    stale: tuple[str, ...] = ()
+    """Entries of accepted.toml that accept nothing any more, each with its place."""
 
     @property
     def exit(self) -> Exit:
-        """1 if anything diverged, drifted, changed class or got slower; then 3 if something could not be run; then 4."""
+        """1 if anything diverged, drifted, changed class, got slower or is stale; then 3 if any was not run; then 4."""
         numeric = {numerics.verdict for numerics in self.numerics}
         speed = {effect.verdict for cell in self.speed for effect in cell.effects}
         if numeric & {NumericVerdict.DIVERGED, NumericVerdict.PRECISION, NumericVerdict.DRIFTED}:
             return Exit.DIVERGED
-        if SpeedVerdict.SLOWER in speed:
+        if SpeedVerdict.SLOWER in speed or self.stale:
             return Exit.DIVERGED
         if NumericVerdict.ERRORED in numeric or SpeedVerdict.ERRORED in speed:
             return Exit.NOT_RUN
