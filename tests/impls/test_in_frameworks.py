@@ -73,6 +73,108 @@ def test_every_operator_conforms_in_every_mode(spec: str, modes: dict[str, str],
         assert {result["outcome"] for result in results} == {"passed"}
 
 
+#: `native` in torch computes normalisation with a pooling that it lacks in bfloat16 on a CPU, and says so.
+@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize("modes", [("eager", "compiled"), ("compiled", "eager")], ids="-".join)
+def test_every_operator_conforms_in_bfloat16(spec: str, modes: tuple[str, str], tmp_path: Path) -> None:
+    chosen = [f"--mode={framework}={mode}" for framework, mode in zip(("torch", "jax"), modes, strict=True)]
+    words = ("--spec", spec, "--dtype", "bf16", "--lowering", "fast", "--frameworks", "torch,jax", *chosen)
+    report = conformance(tmp_path, *words)
+    assert {result["outcome"] for result in report["results"]} == {"passed"}
+    assert {variant["observed_precision"] for variant in report["variants"]} == {"bfloat16"}
+
+
+CAPTURED = """
+from contextlib import contextmanager
+
+import torch
+
+from impls.run_torch import WARM_UP_CALLS, captured
+
+happened = []
+
+
+class Stream:
+    def __init__(self, name="side"):
+        self.name = name
+
+    def wait_stream(self, other):
+        happened.append(f"{self.name} waits for {other.name}")
+
+
+class Graph:
+    def replay(self):
+        happened.append("replay")
+
+
+@contextmanager
+def within(what):
+    happened.append(f"enter {what}")
+    yield
+    happened.append(f"leave {what}")
+
+
+torch.cuda.Stream, torch.cuda.CUDAGraph = Stream, Graph
+torch.cuda.current_stream = lambda: Stream("main")
+torch.cuda.stream = lambda stream: within(stream.name)
+torch.cuda.graph = lambda graph: within("capture")
+outputs = []
+
+
+def call():
+    happened.append("call")
+    outputs.append(object())
+    return outputs[-1]
+
+
+replay = captured(call)
+captures = len(happened)
+assert replay() is replay() is outputs[-1]
+expected = ["side waits for main", "enter side", *["call"] * WARM_UP_CALLS, "leave side", "main waits for side"]
+assert happened[:captures] == [*expected, "enter capture", "call", "leave capture"], happened
+assert happened[captures:] == ["replay", "replay"], happened
+print("as torch documents it")
+"""
+
+
+def test_cuda_graph_is_captured_after_a_warm_up_on_a_side_stream_and_replayed_without_a_call() -> None:
+    """With stand-ins for torch's streams and graphs: what they are asked for, in which order."""
+    assert run_in("torch", CAPTURED) == "as torch documents it\n"
+
+
+ELSEWHERE = """
+import sys
+import warnings
+
+import numpy as np
+
+from impls import run_onnx
+from impls.protocol import Load, RefusedError
+
+warnings.simplefilter("ignore")  # ONNX Runtime warns of it, and goes on
+
+
+class Hopeful(run_onnx.OnnxRunner):
+    def devices(self):
+        return ["cpu", "cuda"]  # as ONNX Runtime's own list where the build has CUDA and the machine has none
+
+
+runner = Hopeful()
+runner.load(Load("", sys.argv[1], sys.argv[2], "cuda", "float32", "compiled", "native", 1))
+try:
+    runner.trace(np.zeros((1, 3, 135, 99), np.float32), None, ["fc8"])
+except RefusedError as error:
+    print(error.kind, error)
+"""
+
+
+def test_onnx_runtime_that_would_compute_elsewhere_is_refused(tmp_path: Path) -> None:
+    network = load("alexnet_narrow")
+    tensors.write(tmp_path / "weights", weights(network, "scaled", 0))
+    printed = run_in("onnx", ELSEWHERE, write_source(network, "onnx", tmp_path), tmp_path / "weights")
+    assert printed.startswith("missing_device no cuda device for onnx; its CUDAExecutionProvider did not start")
+
+
 def test_a_runner_of_a_stranger_conforms(tmp_path: Path) -> None:
     """The example knows impls/README.md only; without substitution it has no local checks, which are then skipped."""
     runners = {"mine": f"{sys.executable} {EXAMPLE}", "plain": f"{sys.executable} {EXAMPLE} --plain"}
