@@ -60,6 +60,7 @@ class Excitation(Part):
     """What an input must make visible."""
 
     lrn_caps: float
+    bf16_lrn_caps: float
     share: float
     reason: str
 

@@ -157,7 +157,8 @@ def _blind(reference: LayerReference, operator: Lrn, rule: Rule, caps: Caps) -> 
     """What is wrong where the input cannot see α: too few elements that it moves by enough."""
     weight = operator.alpha_sum * lrn_sums(reference.inputs[0], operator) / operator.k
     moved_ulp = operator.beta * np.log1p(weight) / (2 * measure.UNIT[STORAGE.get(rule.measure, "float32")])
-    enough_ulp = caps.excitation.lrn_caps * rule.max
+    coarse = rule.measure in STORAGE
+    enough_ulp = (caps.excitation.bf16_lrn_caps if coarse else caps.excitation.lrn_caps) * rule.max
     share = float(np.mean((moved_ulp > enough_ulp) & (reference.inputs[0] != 0)))
     if share >= caps.excitation.share:
         return ""
