@@ -8,7 +8,8 @@ from pathlib import Path
 from bench.compare import compare
 from bench.environment import capture, steal_s
 from bench.layers import time_layers
-from bench.machine import Control, measure_limits
+from bench.limits import measure_limits, raised
+from bench.machine import Control
 from bench.markdown import markdown_text
 from bench.pictures import pictures
 from bench.report import Report, write
@@ -25,6 +26,10 @@ from spec.network import Network
 from spec.terminal import progress
 
 WORKLOADS = ("forward",)
+
+#: Has glibc ask for huge pages. Else each large tensor that a framework allocates anew costs a page fault every 4 KiB,
+#: which can take longer than its arithmetic.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 
 
 def main(arguments: list[str]) -> Exit:
@@ -44,13 +49,13 @@ def main(arguments: list[str]) -> Exit:
     )
     with progress() as tell:
         contenders = _contenders(network, options, tell)
-        tell("the limits of this machine")
-        limits, control = measure_limits(plan.threads), Control(plan.threads)
+        limits, control = measure_limits(contenders, plan, tell), Control(plan.threads)
         stolen = steal_s()
         rows = time_all(network, contenders, plan, control, tell)
         layers = None
         if options.layers and not options.quick and all(row.outcome != "incomplete" for row in rows):
             layers = time_layers(network, contenders, options.layers, plan, tell)
+            limits = raised(limits, network, layers)
         machine, stolen = capture(plan.threads), steal_s() - stolen
         report = Report(network, plan.workload, rows, limits, machine, control.spread, stolen, layers)
         drawn = pictures(report)
@@ -85,6 +90,12 @@ def _parser() -> Arguments:
     add("--chunk", type=_seconds, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")
     add("--layers", type=_batch_or_none, default=16, metavar="N", help="batch at which layers are timed alone; 0: not")
     add("--quick", action="store_true", help="three short rounds: for a look, not for a decision")
+    add(
+        "--huge-pages",
+        choices=("fast", "all", "none"),
+        default="fast",
+        help="whose processes get huge pages: those of the fast lowering, whose launch is part of it; all; or none",
+    )
     add("--seed", type=count, default=1, metavar="N", help="of weights, inputs and the order of turns")
     add(
         "--python", type=named, action="append", default=[], metavar="FRAMEWORK=PATH", help="an interpreter that exists"
@@ -128,7 +139,8 @@ def _contenders(network: Network, options: Namespace, tell: Callable[[str], None
                     for dtype in _dtypes(options.dtype, device):
                         variant = Variant(framework, device, dtype, mode, lowering)
                         command = framework_command(framework, pythons[framework])
-                        contenders.append(Contender(variant, tuple(command), source))
+                        settings = HUGE_PAGES if options.huge_pages in ("all", lowering) else {}
+                        contenders.append(Contender(variant, tuple(command), source, settings))
     return contenders
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from math import prod
 
-from bench.machine import Limits
+from bench.limits import Limits
 from spec.network import FLOAT32_BYTES, Network
 from spec.operators import Dropout, Flatten, Relu, Tanh
 from spec.shapes import Layer
@@ -38,18 +38,18 @@ def forward_flops(network: Network, batch: int) -> int:
     return 2 * network.macs * batch
 
 
-def forward_bytes(network: Network, batch: int) -> int:
+def forward_bytes(network: Network, batch: int, element_bytes: int = FLOAT32_BYTES) -> int:
     """Bytes that a forward pass must move: every layer's inputs, outputs and parameters, each once."""
-    return sum(_moved(layer, batch) for layer in network.layers)
+    return sum(_moved(layer, batch, element_bytes) for layer in network.layers)
 
 
 def _floor(layer: Layer, batch: int, limits: Limits) -> Floor:
-    flops, moved = 2 * layer.macs * batch, _moved(layer, batch)
+    flops, moved = 2 * layer.macs * batch, _moved(layer, batch, limits.element_bytes)
     return Floor(layer.name, flops, moved, max(flops / limits.flops_per_s, moved / limits.bytes_per_s))
 
 
-def _moved(layer: Layer, batch: int) -> int:
+def _moved(layer: Layer, batch: int, element_bytes: int) -> int:
     if isinstance(layer.operator, Relu | Tanh | Dropout | Flatten):
         return 0
     activations = sum(map(prod, layer.input_shapes)) + prod(layer.output_shape)
-    return FLOAT32_BYTES * (batch * activations + sum(map(prod, layer.tensor_shapes.values())))
+    return element_bytes * (batch * activations + sum(map(prod, layer.tensor_shapes.values())))

@@ -8,11 +8,10 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from bench.probe import time_alone
 from bench.timing import Contender, Plan
 from impls.client import Worker, WorkerError
-from impls.frameworks import FRAMEWORKS, LOWERINGS
-from impls.generate import write_source
-from impls.protocol import Load, Prepare, Time
+from impls.frameworks import Variant
 from spec.network import Input, Network
 from spec.operators import Dropout, Flatten, Relu, Tanh
 from spec.shapes import Layer
@@ -21,8 +20,6 @@ from spec.tensors import read, write
 
 #: What works on one element at a time is part of the layer before it wherever a framework fuses.
 FUSED = (Relu, Tanh, Dropout, Flatten)
-CHUNK_S = 0.1
-ROUNDS = 3
 
 
 @dataclass(frozen=True)
@@ -30,8 +27,13 @@ class LayerTimes:
     """How long each layer takes alone, in each variant."""
 
     batch: int
-    durations_s: dict[str, dict[str, float]]
+    durations_s: dict[Variant, dict[str, float]]
     """By variant, then by layer, in seconds. A layer that could not be timed is missing."""
+
+    @property
+    def named_s(self) -> dict[str, dict[str, float]]:
+        """The same by the variant's name."""
+        return {str(variant): durations for variant, durations in self.durations_s.items()}
 
 
 def time_layers(
@@ -41,7 +43,7 @@ def time_layers(
     store = Store()
     tensors = read(store.weights_file(network, "scaled", plan.seed))
     layers = [layer for layer in network.layers if _is_timed(layer)]
-    durations: dict[str, dict[str, float]] = {}
+    durations: dict[Variant, dict[str, float]] = {}
     with TemporaryDirectory(prefix="lockstep-layers-") as folder:
         work = Path(folder)
         for layer in layers:
@@ -50,8 +52,8 @@ def time_layers(
             write(work / f"{layer.name}.input", {"image": x})
         for contender in contenders:
             tell(f"layer by layer: {contender.variant}")
-            with Worker(contender.variant.framework, contender.command, plan.timeout_s) as worker:
-                durations[str(contender.variant)] = _time_one(worker, contender, network, layers, work, plan)
+            with contender.worker(plan) as worker:
+                durations[contender.variant] = _time_one(worker, contender, network, layers, work, plan)
     return LayerTimes(batch, durations)
 
 
@@ -62,29 +64,15 @@ def _is_timed(layer: Layer) -> bool:
 def _time_one(
     worker: Worker, contender: Contender, network: Network, layers: Sequence[Layer], work: Path, plan: Plan
 ) -> dict[str, float]:
-    variant = contender.variant
-    framework = next(name for name in FRAMEWORKS if name == variant.framework)
-    lowering = next(name for name in LOWERINGS if name == variant.lowering)
     found: dict[str, float] = {}
     for layer in layers:
-        source = write_source(_alone(network, layer), framework, work, lowering)
-        request = Load(
-            network="",
-            source=str(source),
-            weights=str(work / f"{layer.name}.weights"),
-            device=variant.device,
-            dtype=variant.dtype,
-            mode=variant.mode,
-            lowering=variant.lowering,
-            threads=plan.threads,
-        )
+        weights, x = work / f"{layer.name}.weights", work / f"{layer.name}.input"
         try:
-            worker.load(request)
-            worker.prepare(Prepare("forward", str(work / f"{layer.name}.input")))
-            samples = [worker.time(Time(CHUNK_S, 1000)).durations_s for _ in range(ROUNDS)]
+            alone = _alone(network, layer)
+            chunks = time_alone(worker, contender.variant, alone, weights, x, work, plan.threads)
         except WorkerError:
             continue  # its rows in the table of whole networks say what is wrong with the variant
-        found[layer.name] = median(median(sample) for sample in samples)
+        found[layer.name] = median(median(chunk) for chunk in chunks)
     return found
 
 

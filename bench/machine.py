@@ -1,51 +1,31 @@
-"""What this machine can do, measured in the same run: float32 matrix products and memory bandwidth."""
+"""What this machine can do without any framework: products and copies of NumPy, and a kernel that watches it."""
 
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
 from statistics import median
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-#: Side of the square matrices: their product takes tens of milliseconds, and BLAS reaches its peak.
-GEMM_SIDE = 2048
 #: Bytes that one thread copies: together far more than any cache that a process has for itself.
 COPY_BYTES = 256 * 2**20
 REPEATS = 5
+CONTROL_REPEATS = 5
 
 
-@dataclass(frozen=True)
-class Limits:
-    """The speeds that bound every implementation."""
-
-    flops_per_s: float
-    """Float32 operations (a multiplication and an addition are two) a second."""
-    bytes_per_s: float
-    """Bytes read and written a second, of memory larger than the caches."""
-    threads: int
-
-    def fields(self) -> dict[str, float]:
-        """The limits as reports write them."""
-        return asdict(self)
-
-
-def measure_limits(threads: int) -> Limits:
-    """Measure both limits with `threads` threads; the best of a few repeats each, because they are limits."""
-    return Limits(_flops_per_s(threads), _bytes_per_s(threads), threads)
-
-
-def _flops_per_s(threads: int) -> float:
+def product_flops_per_s(side: int, threads: int) -> float:
+    """The best of a few products of square float32 matrices by NumPy's BLAS, in operations a second."""
     random = np.random.default_rng(0)
-    left, right = (random.standard_normal((GEMM_SIDE, GEMM_SIDE), np.float32) for _ in range(2))
+    left, right = (random.standard_normal((side, side), np.float32) for _ in range(2))
     product = np.empty_like(left)
     with threadpool_limits(threads):
         best = min(_duration_s(lambda: np.matmul(left, right, out=product)) for _ in range(REPEATS))
-    return 2.0 * GEMM_SIDE**3 / best
+    return 2.0 * side**3 / best
 
 
-def _bytes_per_s(threads: int) -> float:
+def copy_bytes_per_s(threads: int) -> float:
+    """The best of a few copies by as many threads, in bytes read and written a second."""
     sources = [np.ones(COPY_BYTES, np.uint8) for _ in range(threads)]
     targets = [np.empty_like(source) for source in sources]
     with ThreadPoolExecutor(threads) as pool:
@@ -69,15 +49,20 @@ class Control:
     def __init__(self, threads: int) -> None:
         random = np.random.default_rng(1)
         self._matrix = random.standard_normal((512, 512), np.float32)
+        self._product = np.empty_like(self._matrix)
         self._threads = threads
         self.durations_s: list[float] = []
 
     def run(self) -> float:
-        """Time the kernel once, and remember how long it took, in seconds."""
+        """Time the kernel, and remember how long it took, in seconds: the median of a few, after one to wake up."""
         with threadpool_limits(self._threads):
-            duration = _duration_s(lambda: [self._matrix @ self._matrix for _ in range(8)])
-        self.durations_s.append(duration)
-        return duration
+            durations = [_duration_s(self._work) for _ in range(CONTROL_REPEATS + 1)]
+        self.durations_s.append(median(durations[1:]))
+        return self.durations_s[-1]
+
+    def _work(self) -> None:
+        for _ in range(4):
+            np.matmul(self._matrix, self._matrix, out=self._product)
 
     @property
     def spread(self) -> float:

@@ -68,19 +68,24 @@ def _layer_table(report: Report) -> list[str]:
     """Each layer by itself, in milliseconds, beside its floor."""
     if report.layers is None:
         return []
-    times = report.layers.durations_s
-    floors = layer_floors(report.network, report.layers.batch, report.limits)
-    timed = [floor for floor in floors if any(floor.name in durations for durations in times.values())]
+    columns = {
+        f"floor {name}": {
+            floor.name: floor.duration_s for floor in layer_floors(report.network, report.layers.batch, limits)
+        }
+        for name, limits in report.limits.items()
+    } | report.layers.named_s
+    names = [layer.name for layer in report.network.layers]
+    timed = [name for name in names if any(name in times for times in report.layers.durations_s.values())]
     return [
         f"Milliseconds of each layer by itself at batch {report.layers.batch}:",
         "",
-        "| layer | floor | " + " | ".join(times) + " |",
-        "|---" * (2 + len(times)) + "|",
+        "| layer | " + " | ".join(columns) + " |",
+        "|---" * (1 + len(columns)) + "|",
         *(
-            f"| {floor.name} | {1e3 * floor.duration_s:.2f} | "
-            + " | ".join(f"{1e3 * own[floor.name]:.2f}" if floor.name in own else "" for own in times.values())
+            f"| {name} | "
+            + " | ".join(f"{1e3 * own[name]:.2f}" if name in own else "" for own in columns.values())
             + " |"
-            for floor in timed
+            for name in timed
         ),
         "",
     ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from bench.floor import layer_floors
+from bench.floor import floor_s, layer_floors
 from bench.layers import LayerTimes
 from bench.report import Report
 from bench.speed_up import SpeedUp, speed_ups
@@ -32,10 +32,14 @@ def pictures(report: Report) -> dict[str, bytes]:
 
 def _layers(report: Report, layers: LayerTimes) -> bytes:
     """Each variant's layers, one on the other, beside the floor of each."""
-    floors = {floor.name: floor.duration_s for floor in layer_floors(report.network, layers.batch, report.limits)}
     names = list(dict.fromkeys(name for durations in layers.durations_s.values() for name in durations))
-    roofline = {"roofline": floors} if not any(" cuda " in name for name in layers.durations_s) else {}
-    bars = roofline | layers.durations_s
+    rooflines = {
+        f"roofline {name}": {
+            floor.name: floor.duration_s for floor in layer_floors(report.network, layers.batch, limits)
+        }
+        for name, limits in report.limits.items()
+    }
+    bars = rooflines | layers.named_s
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot()
     colours = mpl.colormaps["tab20"]
@@ -61,9 +65,10 @@ def _throughput(report: Report, rows: Sequence[Row]) -> bytes:
         style = "-" if variant.lowering == "fast" else "--"
         axes.plot(batches, rates, style, marker="o", label=str(variant).replace(f" {variant.device} ", " "))
     batches = sorted({row.batch for row in rows})
-    if rows[0].variant.device == "cpu":
-        roofline = [batch / report.floor_s(batch) for batch in batches]
-        axes.plot(batches, roofline, "k:", label="roofline")
+    for name, limits in report.limits.items():
+        if name.startswith(rows[0].variant.device):
+            roofline = [batch / floor_s(report.network, batch, limits) for batch in batches]
+            axes.plot(batches, roofline, "k:", label=f"roofline {name}")
     axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="images a second")
     axes.set_xticks(batches, [str(batch) for batch in batches])
     axes.set_title(f"{report.workload} of {report.network.name}, {rows[0].variant.device}")

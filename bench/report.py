@@ -14,7 +14,7 @@ from pytest_benchmark.stats import Stats
 
 from bench.floor import floor_s, forward_bytes, forward_flops, layer_floors
 from bench.layers import LayerTimes
-from bench.limits import Limits, key
+from bench.limits import Limits, element_bytes, key
 from bench.timing import Row
 from impls.frameworks import Variant
 from spec.exits import Exit, NotRunError
@@ -58,19 +58,19 @@ class Report:
         done = outcomes <= {"timed", "skipped"} and "timed" in outcomes
         return Exit.PASSED if done else Exit.NOT_RUN
 
-    def floor_s(self, batch: int) -> float:
-        """The least time of the workload on this machine, in seconds."""
-        return floor_s(self.network, batch, self.limits)
+    def floor_s(self, variant: Variant, batch: int) -> float | None:
+        """The least time of the workload on this machine, in seconds, where its limits could be measured."""
+        limits = self.limits.get(key(variant))
+        return floor_s(self.network, batch, limits) if limits else None
 
     def fraction(self, row: Row) -> float | None:
-        """How much of the machine a variant used: the floor over its median. The limits are the CPU's, in float32."""
-        if row.median_s is None or (row.variant.device, row.variant.dtype) != ("cpu", "float32"):
-            return None
-        return self.floor_s(row.batch) / row.median_s
+        """How much of the machine a variant used: the floor over its median."""
+        least_s = self.floor_s(row.variant, row.batch)
+        return least_s / row.median_s if least_s and row.median_s else None
 
     def bytes_per_s(self, row: Row) -> float | None:
         """Bytes that a variant must move, as it stores them, over its median."""
-        moved = forward_bytes(self.network, row.batch) / (2 if row.variant.dtype == "bf16" else 1)
+        moved = forward_bytes(self.network, row.batch, element_bytes(row.variant.dtype))
         return moved / row.median_s if row.median_s else None
 
     def row(self, variant: Variant, batch: int) -> Row | None:
@@ -103,19 +103,19 @@ class Report:
                 "rows": [self._row(row) for row in self.rows],
                 "floors": {
                     name: {
-                        str(batch): {floor.name: floor.duration_s for floor in layer_floors(self.network, batch, limits)}
+                        str(batch): {
+                            floor.name: floor.duration_s for floor in layer_floors(self.network, batch, limits)
+                        }
                         for batch in dict.fromkeys(row.batch for row in self.rows)
                     }
                     for name, limits in self.limits.items()
                 },
-                "layers": {"batch": self.layers.batch, "durations_s": self.layers.durations_s} if self.layers else None,
+                "layers": {"batch": self.layers.batch, "durations_s": self.layers.named_s} if self.layers else None,
             },
         }
 
     def _row(self, row: Row) -> dict[str, Any]:
         duration_s = row.median_s
-        limits = self.limits.get(key(row.variant))
-        moved = forward_bytes(self.network, row.batch, limits.element_bytes) if limits else None
         return {
             **row.variant.fields(),
             "batch": row.batch,

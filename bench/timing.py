@@ -6,7 +6,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -35,6 +35,12 @@ class Contender:
     variant: Variant
     command: tuple[str, ...]
     source: Path
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables of its process, beside the user's own."""
+
+    def worker(self, plan: "Plan") -> Worker:
+        """A worker of its own, not yet started."""
+        return Worker(self.variant.framework, self.command, plan.timeout_s, self.settings)
 
 
 @dataclass(frozen=True)
@@ -59,6 +65,7 @@ class Row:
     batch: int
     version: str = "unknown"
     environment: dict[str, str] = field(default_factory=dict)
+    """What the worker told of itself."""
     outcome: str = "incomplete"
     """`timed`, `nonconforming`, `errored`, `skipped`, or `incomplete` where the run was stopped."""
     message: str = ""
@@ -74,6 +81,8 @@ class Row:
     peak_bytes: int | None = None
     device_peak_bytes: int | None = None
     relative_rms: float | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Environment variables that its process was given."""
 
     @property
     def samples(self) -> list[float]:
@@ -90,7 +99,9 @@ def time_all(
     network: Network, contenders: Sequence[Contender], plan: Plan, control: Control, tell: Callable[[str], None]
 ) -> list[Row]:
     """Time every contender at every batch. A worker that fails loses its rows, and no other's; a stop keeps samples."""
-    rows = [Row(contender.variant, batch) for batch in plan.batches for contender in contenders]
+    rows = [
+        Row(contender.variant, batch, settings=contender.settings) for batch in plan.batches for contender in contenders
+    ]
     with tempfile.TemporaryDirectory(prefix="lockstep-bench-") as folder, _lanes(contenders, plan) as lanes:
         try:
             dtypes = dict.fromkeys(contender.variant.dtype for contender in contenders)
@@ -147,9 +158,9 @@ class _Lane:
 
     def __init__(self, contender: Contender, plan: Plan) -> None:
         self.contender = contender
-        self.worker = Worker(contender.variant.framework, contender.command, plan.timeout_s)
+        self.worker = contender.worker(plan)
         self.failure: WorkerError | None = None
-        self.known = Row(contender.variant, 0)
+        self.known = Row(contender.variant, 0, settings=contender.settings)
 
     def load(self, files: _Files, plan: Plan) -> None:
         """Start the worker and have it build the network; what goes wrong is kept for its rows."""
@@ -171,6 +182,7 @@ class _Lane:
                 threads=plan.threads,
             )
             self.known.build_s = self.worker.load(request)
+            self.worker.pause()  # threads that wait may spin, and would slow down whoever has its turn
         except WorkerError as error:
             self.failure = error
 
@@ -230,7 +242,9 @@ def _guarded(lane: _Lane, row: Row, work: Callable[[], None]) -> None:
     try:
         if lane.failure is not None:
             raise lane.failure
+        lane.worker.resume()
         work()
+        lane.worker.pause()
     except WorkerError as error:
         named = error.kind in ("missing_device", "missing_framework", "unsupported")
         row.outcome = "skipped" if named else "errored"

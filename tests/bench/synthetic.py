@@ -1,6 +1,6 @@
 """Reports without a benchmark: rows with durations that a test chose."""
 
-from bench.machine import Limits
+from bench.limits import Limits
 from bench.report import Report
 from bench.timing import Row
 from impls.frameworks import Variant
@@ -16,4 +16,12 @@ def row(of: Variant, batch: int, rounds: list[tuple[float, ...]], outcome: str =
 
 
 def report(*rows: Row, control_spread: float = 0.02) -> Report:
-    return Report(load("alexnet_narrow"), "forward", rows, Limits(1e11, 1e10, 2), {"cores": "2"}, control_spread, 0.0)
+    return Report(
+        load("alexnet_narrow"),
+        "forward",
+        rows,
+        {"cpu float32": Limits(1e11, 1e10, 2)},
+        {"cores": "2"},
+        control_spread,
+        0.0,
+    )

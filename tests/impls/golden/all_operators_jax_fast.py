@@ -33,22 +33,19 @@ def conv(
     pads: Pads = ((0, 0), (0, 0)),
     groups: int = 1,
 ) -> jax.Array:
-    """Cross-correlation, group by group; with strides, image by image: its patches then stay in the cache."""
+    """Cross-correlation, group by group."""
 
     def part(images: jax.Array, kernel: jax.Array) -> jax.Array:
         return lax.conv_general_dilated(images, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
-    def whole(images: jax.Array) -> jax.Array:
-        towers = zip(jnp.split(images, groups, axis=-1), jnp.split(p["weight"], groups, axis=-1), strict=True)
-        return jnp.concatenate([part(*tower) for tower in towers], axis=-1)
-
-    y: jax.Array = whole(x) if stride == (1, 1) else lax.map(lambda image: whole(image[None])[0], x)
+    towers = zip(jnp.split(x, groups, axis=-1), jnp.split(p["weight"], groups, axis=-1), strict=True)
+    y = jnp.concatenate([part(*tower) for tower in towers], axis=-1)
     return y + p["bias"] if "bias" in p else y
 
 
 def dense(x: jax.Array, p: dict[str, jax.Array]) -> jax.Array:
-    """W·x + b with W in its stored layout (out, in): transposing it would copy it at every call."""
-    y: jax.Array = lax.dot_general(x, p["weight"], (((1,), (1,)), ((), ())))
+    """W·x + b with W in its stored layout (out, in), on the left: it is what XLA reads quickest."""
+    y = (p["weight"] @ x.T).T
     return y + p["bias"] if "bias" in p else y
 
 
@@ -106,17 +103,17 @@ def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Arra
         "norm1", jnp.concatenate([local_response_norm(t, n=5, k=1.0, alpha=0.02, beta=0.5) for t in towers], axis=-1)
     )
     pool_a = tap("pool_a", max_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((0, 2), (1, 0))))  # (N, 4, 6, 8)
-    counted = sum_pool(jnp.ones((1, 9, 12, 1)), kernel=(3, 3), stride=(2, 2), pads=((0, 0), (0, 1)))
+    counted = sum_pool(jnp.ones((1, 9, 12, 1), norm1.dtype), kernel=(3, 3), stride=(2, 2), pads=((0, 0), (0, 1)))
     # (N, 4, 6, 8)
     pool_b = tap("pool_b", sum_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1))) / counted)
-    counted = sum_pool(jnp.ones((1, 8, 12, 1)), kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1)))
+    counted = sum_pool(jnp.ones((1, 8, 12, 1), norm1.dtype), kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1)))
     # (N, 4, 6, 8)
     pool_c = tap("pool_c", sum_pool(norm1, kernel=(3, 3), stride=(2, 2), pads=((1, 0), (0, 1))) / counted)
     join = tap("join", jnp.concatenate([pool_a, pool_b, pool_c], axis=-1))  # (N, 4, 6, 24)
-    counted = sum_pool(jnp.ones((1, 6, 8, 1)), kernel=(3, 3), stride=(2, 2), pads=((0, 1), (0, 1)))
+    counted = sum_pool(jnp.ones((1, 6, 8, 1), join.dtype), kernel=(3, 3), stride=(2, 2), pads=((0, 1), (0, 1)))
     # (N, 3, 4, 24)
     pool_d = tap("pool_d", sum_pool(join, kernel=(3, 3), stride=(2, 2), pads=((1, 2), (1, 2))) / counted)
-    counted = sum_pool(jnp.ones((1, 3, 4, 1)), kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1)))
+    counted = sum_pool(jnp.ones((1, 3, 4, 1), pool_d.dtype), kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1)))
     # (N, 2, 2, 24)
     pool_e = tap("pool_e", sum_pool(pool_d, kernel=(3, 3), stride=(2, 2), pads=((1, 1), (1, 1))) / counted)
     pool_f = tap("pool_f", max_pool(pool_d, kernel=(2, 2), stride=(2, 2), pads=((0, 1), (0, 0))))  # (N, 2, 2, 24)

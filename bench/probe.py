@@ -1,0 +1,33 @@
+"""Times a small network by itself in a running worker: one layer, or a kernel that shows the machine's limits."""
+
+from pathlib import Path
+
+from impls.client import Worker
+from impls.frameworks import FRAMEWORKS, LOWERINGS, Variant
+from impls.generate import write_source
+from impls.protocol import Load, Prepare, Time
+from spec.network import Network
+
+CHUNK_S = 0.1
+ROUNDS = 3
+
+
+def time_alone(
+    worker: Worker, variant: Variant, network: Network, weights: Path, x: Path, folder: Path, threads: int
+) -> list[tuple[float, ...]]:
+    """Durations of forward passes, in seconds, chunk by chunk; raises WorkerError."""
+    framework = next(name for name in FRAMEWORKS if name == variant.framework)
+    lowering = next(name for name in LOWERINGS if name == variant.lowering)
+    request = Load(
+        network="",
+        source=str(write_source(network, framework, folder, lowering)),
+        weights=str(weights),
+        device=variant.device,
+        dtype=variant.dtype,
+        mode=variant.mode,
+        lowering=variant.lowering,
+        threads=threads,
+    )
+    worker.load(request)
+    worker.prepare(Prepare("forward", str(x)))
+    return [worker.time(Time(CHUNK_S, 1000)).durations_s for _ in range(ROUNDS)]
