@@ -68,6 +68,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def gate(session: nox.Session) -> None:
+    """Decide whether a framework upgrade may go in: `nox -s gate -- jax==0.9.2 jax==0.10.2`."""
+    install(session, "gate")
+    run(session, "python", "-m", "gate", *session.posargs)
+
+
+@nox.session
 def generate(session: nox.Session) -> None:
     """Write the generated sources; with `-- --check`, show where they differ instead."""
     install(session, "suite")

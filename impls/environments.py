@@ -84,11 +84,15 @@ def for_uv(environment: Mapping[str, str]) -> dict[str, str]:
     return told
 
 
+def place() -> Path:
+    """The folder that holds all environments."""
+    return Path(os.environ.get("LOCKSTEP_ENVIRONMENTS") or _ROOT / "build" / "environments").absolute()
+
+
 def _folder(requirements: Path, name: str) -> Path:
     """Where the environment for these requirements is, or would be."""
     content = "\n".join([requirements.read_text(encoding="utf-8"), sys.version, sysconfig.get_platform()])
-    parent = Path(os.environ.get("LOCKSTEP_ENVIRONMENTS") or _ROOT / "build" / "environments").absolute()
-    return parent / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    return place() / f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
 
 
 def _is_complete(folder: Path) -> bool:
@@ -113,7 +117,7 @@ def _make_anew(folder: Path, requirements: Path, name: str, progress: Progress, 
     if folder.exists():
         progress(f"{name}: removing an environment that was not finished")
         shutil.rmtree(folder)
-    installer = "uv" if _uv() else "pip"
+    installer = "uv" if uv_command() else "pip"
     progress(f"{name}: making its environment with {installer}, once")
     started_s = time.monotonic()
     try:
@@ -133,7 +137,7 @@ def _commands(folder: Path, requirements: Path) -> list[list[str]]:
     ensurepip (some systems ship Python without it). A Python without pip has to bring ensurepip.
     """
     python = str(folder / "bin" / "python")
-    uv = _uv()
+    uv = uv_command()
     if uv:
         return [
             [*uv, "venv", "--quiet", "--no-project", "--python", sys.executable, str(folder)],
@@ -149,7 +153,7 @@ def _commands(folder: Path, requirements: Path) -> list[list[str]]:
     return [[sys.executable, "-m", "venv", str(folder)], [python, "-m", "pip", *install]]
 
 
-def _uv() -> list[str]:
+def uv_command() -> list[str]:
     """The command that runs uv, empty where there is none."""
     found = shutil.which("uv")
     if found:
@@ -172,22 +176,22 @@ def _run(command: list[str], name: str, lock: int) -> None:
         check=False,
     )
     if done.returncode != 0:
-        said = _cause(done.stdout.decode("utf-8", errors="replace"))
+        said = cause(done.stdout.decode("utf-8", errors="replace"))
         raise NotRunError(f"the environment for {name} could not be made: {said or f'exit code {done.returncode}'}")
 
 
-def _cause(output: str) -> str:
+def cause(output: str) -> str:
     """What pip or uv gives as the cause: pip's last ERROR line, or uv's error from its first line on."""
     lines = [line for line in output.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")]
     if errors:
-        cause = errors[-1].removeprefix("ERROR:")
+        said = errors[-1].removeprefix("ERROR:")
         if "WARNING: Retrying" in output:  # pip's error then speaks of the package, not of the network
-            cause += " (the package index did not answer)"
+            said += " (the package index did not answer)"
     else:
         first = next((i for i, line in enumerate(lines) if line.lstrip().startswith(("error:", "×", "╰─▶"))), -1)
-        cause = " ".join(lines[first:]).removeprefix("error:") if lines else ""
-    text = one_line(cause.replace("╰─▶", "").replace("×", ""))
+        said = " ".join(lines[first:]).removeprefix("error:") if lines else ""
+    text = one_line(said.replace("╰─▶", "").replace("×", ""))
     return text if len(text) <= _CAUSE_LENGTH else f"{text[:_CAUSE_LENGTH]}…"
 
 

@@ -38,10 +38,10 @@ def wheel(folder: Path, name: str, version: str) -> Path:
 def installer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With uv and without it, whatever this machine has."""
     name: str = request.param
-    if name == "uv" and not environments._uv():
+    if name == "uv" and not environments.uv_command():
         pytest.skip("uv is not on this machine; environments are made with pip here")
     if name == "pip":
-        monkeypatch.setattr(environments, "_uv", list)
+        monkeypatch.setattr(environments, "uv_command", list)
     return name
 
 
@@ -167,7 +167,7 @@ def test_an_unknown_framework_is_the_users_mistake() -> None:
 
 
 def test_a_python_without_pip_and_uv_brings_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environments, "_uv", list)
+    monkeypatch.setattr(environments, "uv_command", list)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     create, install = environments._commands(Path("folder"), Path("dummy.txt"))
     assert create == [sys.executable, "-m", "venv", "folder"]
@@ -208,7 +208,7 @@ def test_uv_is_told_what_pip_is_told() -> None:
     ],
 )
 def test_the_cause_is_what_the_installer_said_last_and_meant(output: str, cause: str) -> None:
-    assert environments._cause(output) == cause
+    assert environments.cause(output) == cause
 
 
 def test_the_environment_variable_for_the_place_is_optional(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-TOP_LEVEL = ("spec", "impls", "conformance", "bench")
+TOP_LEVEL = ("spec", "impls", "conformance", "bench", "gate")
 
 #: In pieces, so that this file has none of them.
 REGISTRIES = [

@@ -61,7 +61,7 @@ def test_a_framework_has_what_its_worker_imports(framework: str) -> None:
     assert {"numpy", "safetensors"} < set(pins(framework))
 
 
-@pytest.mark.parametrize("group", ["tests", "lint", "bench"])
+@pytest.mark.parametrize("group", ["tests", "lint", "bench", "gate"])
 def test_groups_that_build_upon_the_suite_have_its_pins(group: str) -> None:
     suite, pinned = pins("suite"), pins(group)
     assert {name: str(pinned[name]) for name in suite} == {name: str(suite[name]) for name in suite}

@@ -1,0 +1,136 @@
+"""Exact versions for both sides, resolved from the same inputs, so that they differ in nothing that need not differ."""
+
+import hashlib
+import os
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from gate.packages import FRAMEWORK_OF, Asked, lines_of, provided_by, requirements_of
+from impls.environments import Progress, cause, for_uv, place, uv_command
+from impls.frameworks import FrameworkName
+from spec.exits import InputError, NotRunError
+
+ROOT = Path(__file__).parents[1]
+
+#: What in the environment decides where packages come from, and so which versions there are.
+_PLACES = ("UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX", "UV_INDEX_URL", "UV_NO_INDEX")
+
+
+def resolve(
+    asked: Sequence[Asked], framework: FrameworkName, installed: Mapping[str, str] | None, progress: Progress
+) -> list[Path]:
+    """A requirement file of exact pins for each of `asked`, one side or both; raises InputError and NotRunError.
+
+    What nobody asked for is kept as it is on the other side: `installed`, where that exists already, else the pins of
+    requirements/<framework>.txt.
+    """
+    inputs = [_inputs(side, asked, framework, installed is None) for side in asked]
+    pins = _own_left_out(installed) if installed is not None else _pins(framework)
+    if len(asked) == 1:
+        return [_compiled(asked[0], inputs[0], pins, framework, progress)]
+    first = _compiled(asked[0], inputs[0], pins, framework, progress)
+    second = _compiled(asked[1], inputs[1], _lines(first), framework, progress)
+    # What the candidate had to move may suit the baseline too: then they need not differ in it.
+    again = _compiled(asked[0], inputs[0], _lines(second), framework, progress)
+    closer = min((first, again), key=lambda path: len(set(_lines(path)) ^ set(_lines(second))))
+    return [closer, second]
+
+
+def _inputs(side: Asked, sides: Sequence[Asked], framework: FrameworkName, pin_framework: bool) -> list[str]:
+    """What is given to the resolver: what is asked, and the framework's group where nothing is asked of a package.
+
+    A range of the group does not bind a package that either side asks for. A framework of which nothing is asked stays
+    at its pin.
+    """
+    here = {provided_by(package) for package in side.requirements}
+    either = {provided_by(package) for other in sides for package in other.requirements}
+    inputs = [str(requirement) for requirement in side.requirements.values()] if side.file is None else []
+    for requirement in _group(framework):
+        package = canonicalize_name(requirement.name)
+        if provided_by(package) not in here:
+            inputs.append(package if provided_by(package) in either else str(requirement))
+    if pin_framework and not any(FRAMEWORK_OF.get(name) == framework for name in either):
+        pins = requirements_of(ROOT / "requirements" / f"{framework}.txt")
+        inputs += [str(pin) for name, pin in pins.items() if name in FRAMEWORK_OF]
+    return sorted(inputs)
+
+
+def _group(framework: FrameworkName) -> list[Requirement]:
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["dependency-groups"]
+    return [Requirement(entry) for entry in groups[framework]]
+
+
+def _pins(framework: FrameworkName) -> list[str]:
+    return _own_left_out(
+        {
+            name: str(pin.specifier).removeprefix("==")
+            for name, pin in requirements_of(ROOT / "requirements" / f"{framework}.txt").items()
+        }
+    )
+
+
+def _own_left_out(versions: Mapping[str, str]) -> list[str]:
+    """Pins without those of a framework: kept to the letter, `torch==2.13.0` would rule out a local 2.13.0+cpu."""
+    return [f"{name}=={version}" for name, version in sorted(versions.items()) if name not in FRAMEWORK_OF]
+
+
+def _lines(path: Path) -> list[str]:
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+
+
+def _compiled(
+    side: Asked, inputs: Sequence[str], preferences: Sequence[str], framework: FrameworkName, progress: Progress
+) -> Path:
+    """The file of exact pins, from an earlier run where the inputs are the same; raises InputError and NotRunError."""
+    uv = uv_command()
+    if not uv:
+        raise NotRunError("expected uv, which resolves both sides alike, found none; install requirements/gate.txt")
+    environment = for_uv(os.environ)
+    file_lines = lines_of(side.file) if side.file else []
+    settings = [f"{name}={environment.get(name, '')}" for name in _PLACES]
+    known = [sys.version, sysconfig.get_platform(), *settings, "", *inputs, "", *file_lines, "", *preferences]
+    digest = hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+    path = place() / f"{framework}-{digest}.txt"
+    if path.is_file():
+        return path
+    progress(f"{side.name}: resolving {side.label}")
+    try:
+        place().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place(), prefix=".resolving-") as folder:
+            asked, output = Path(folder, "asked.in"), Path(folder, "pins.txt")
+            asked.write_text("\n".join([*inputs, ""]), encoding="utf-8")
+            output.write_text("\n".join([*preferences, ""]), encoding="utf-8")
+            files = [str(asked), *([str(side.file)] if side.file else [])]
+            command = [*uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", sys.executable]
+            if any(line.startswith("-") for line in file_lines):  # it says itself where its packages come from
+                command += ["--emit-index-url", "--emit-find-links"]
+            command += [*files, "--output-file", str(output)]
+            done = subprocess.run(
+                command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+            )
+            if done.returncode != 0:
+                raise _failure(side, done.stderr)
+            output.replace(path)
+    except OSError as error:
+        raise NotRunError(f"{side.name}: {side.label} could not be resolved: {error}") from None
+    return path
+
+
+def _failure(side: Asked, stderr: str) -> InputError | NotRunError:
+    """uv's reason, without its hints and its conclusion: no such versions (the user's mistake), or no answer."""
+    said, _, _ = stderr.partition("\nhint:")
+    _, found, reason = said.partition("cause: ")
+    reason = cause(reason if found else said).partition(", we can conclude that")[0]
+    text = f"{side.name}: expected versions that fit {side.label!r:.200}, uv found none: {reason}"
+    offline = "network was disabled" in stderr
+    if "No solution found" in stderr and not offline:
+        return InputError(text)
+    return NotRunError(f"{text} (the package index was not asked)" if offline else text)
