@@ -84,8 +84,8 @@ def prepare(
         installed = next(iter(there.values())).packages if there else None
         files = resolve(missing, chosen, installed, progress)
         with ThreadPoolExecutor(2) as pool:
-            made = pool.map(lambda one: _made(*one, chosen, progress), zip(missing, files, strict=True))
-            there |= {side.name: result for side, result in zip(missing, made, strict=True)}
+            made = pool.map(lambda side, file: _made(side, file, chosen, progress), missing, files)
+            there |= {side.name: side for side in made}
     for side in missing:
         _check_has_framework(side, there[side.name], chosen)
         _check_asked(side, there[side.name])

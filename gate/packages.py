@@ -164,7 +164,7 @@ def framework_of(packages: Iterable[str], asked: str | None) -> FrameworkName:
         )
     what = ", ".join(listed[:5]) or "no package"
     raise InputError(
-        f"expected a package of {', '.join(FRAMEWORKS)} (such as torch, jaxlib, tensorflow-cpu, onnxruntime) among what "
+        f"expected a package of {', '.join(FRAMEWORKS)} (such as jaxlib, tensorflow-cpu, onnxruntime) among what "
         f"differs, found {what}; name the framework that it is used under: --framework torch"
     )
 

@@ -1,0 +1,233 @@
+"""The action and the workflow: their shell steps run here, with the gate, `gh` and GitHub's files replaced."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gate.changed import Update
+
+ROOT = Path(__file__).parents[2]
+ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
+WORKFLOW: dict[Any, Any] = yaml.safe_load((ROOT / ".github" / "workflows" / "gate.yml").read_text(encoding="utf-8"))
+
+STEPS: list[dict[str, Any]] = ACTION["runs"]["steps"]
+SHELL_STEPS = {step["name"]: step for step in STEPS if "run" in step}
+JOBS: dict[str, Any] = WORKFLOW["jobs"]
+
+#: As GitHub runs `shell: bash`.
+BASH = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c"]
+
+#: Stands for the gate: writes what it was told, its report if it has one, and ends as it is told.
+GATE = """#!/bin/sh
+for word in "$@"; do echo "$word"; report=$word; done > "$RUNNER_TEMP/arguments"
+echo "progress" >&2
+if [ "$FAKE_CODE" -le 1 ]; then echo '| table |' > "$report/gate.md"; else echo "error: found no such version" >&2; fi
+exit "$FAKE_CODE"
+"""
+
+#: Stands for gh: keeps what it was told and what was sent, answers with an earlier comment, or refuses.
+GH = """#!/bin/sh
+echo "$*" >> "$RUNNER_TEMP/gh"
+case "$*" in
+  *--jq*) echo "$FAKE_EARLIER" ;;
+  *) exit "$FAKE_REFUSED" ;;
+esac
+"""
+
+
+@pytest.fixture
+def runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like GitHub's: programs in lockstep/gate/bin and bin, files for outputs and the summary."""
+    for name, text in (("lockstep/gate/bin/python", GATE), ("bin/gh", GH)):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        path.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("RUNNER_TEMP", str(tmp_path))
+    for name in ("GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        (tmp_path / name).touch()
+        monkeypatch.setenv(name, str(tmp_path / name))
+    return tmp_path
+
+
+def run(name: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a step of the action; every variable that it declares has to be given, or is empty."""
+    step = SHELL_STEPS[name]
+    declared = dict.fromkeys(step["env"], "")
+    assert {key for key in environment if not key.startswith("FAKE_")} <= declared.keys()
+    command = [*BASH, step["run"]]
+    told = os.environ | declared | environment
+    return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, check=False)
+
+
+def outputs(runner: Path) -> dict[str, str]:
+    lines = (runner / "GITHUB_OUTPUT").read_text(encoding="utf-8").splitlines()
+    return dict(line.split("=", 1) for line in lines)
+
+
+def gate(runner: Path, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
+    return run("Gate", runner, ACTION="unused", REPORT="reports", FAKE_CODE=str(code), **environment)
+
+
+def test_the_gate_is_told_what_the_inputs_say(runner: Path) -> None:
+    done = gate(
+        runner,
+        BASELINE="torch==2.14.1 numpy==2.3.5",
+        CANDIDATE="$(touch injected); `touch injected` ; 'x",
+        FRAMEWORK="torch",
+        SPECS="alexnet\nmy networks/one.yaml\n",
+        OPTIONS="--batch 1,16 --note 'two words' $(touch injected)",
+    )
+    assert done.returncode == 0, done.stderr
+    told = (runner / "arguments").read_text(encoding="utf-8").splitlines()
+    assert told == [
+        *("-P", "-m", "gate", "torch==2.14.1 numpy==2.3.5", "$(touch injected); `touch injected` ; 'x"),
+        *("--framework", "torch", "--spec", "alexnet", "--spec", "my networks/one.yaml"),
+        *("--batch", "1,16", "--note", "two words", "$(touch", "injected)", "--report", str(runner / "reports")),
+    ]
+    assert not (runner / "injected").exists()
+
+
+def test_interpreters_take_the_place_of_sides(runner: Path) -> None:
+    gate(runner, BASELINE_PYTHON="old/python", CANDIDATE="jax==0.10.2")
+    told = (runner / "arguments").read_text(encoding="utf-8").splitlines()
+    assert told[3:] == ["jax==0.10.2", "--baseline-python", "old/python", "--report", str(runner / "reports")]
+
+
+@pytest.mark.parametrize(
+    ("code", "verdict"),
+    [(0, "passed"), (1, "failed"), (2, "input"), (3, "not-run"), (4, "undecided"), (137, "not-run")],
+)
+def test_the_exit_code_is_the_verdict(runner: Path, code: int, verdict: str) -> None:
+    done = gate(runner, code)
+    assert done.returncode == 0, "reports are uploaded before the last step fails"
+    assert "progress" in done.stderr
+    assert outputs(runner) == {"verdict": verdict, "exit-code": str(code), "report": str(runner / "reports")}
+    assert run("Verdict", runner, CODE=outputs(runner)["exit-code"]).returncode == code
+
+
+def test_the_report_is_the_summary(runner: Path) -> None:
+    gate(runner, 1)
+    assert (runner / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8") == "| table |\n"
+
+
+def test_without_a_report_the_error_is_the_summary_and_no_older_report(runner: Path) -> None:
+    (runner / "reports").mkdir()
+    (runner / "reports" / "gate.md").write_text("an older one\n", encoding="utf-8")
+    gate(runner, 2)
+    summary = (runner / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8")
+    assert "**Gate: input**" in summary
+    assert "error: found no such version" in summary
+    assert "older" not in summary
+
+
+def comment(runner: Path, *, earlier: str = "", refused: int = 0) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+    gate(runner)
+    told = {"NAME": "gate-jax", "NUMBER": "7", "REPOSITORY": "them/theirs"}
+    fake = {"FAKE_EARLIER": earlier, "FAKE_REFUSED": str(refused)}
+    done = run("Comment on the pull request", runner, **told, **fake)
+    return done, (runner / "gh").read_text(encoding="utf-8").splitlines()
+
+
+def test_the_table_is_commented_once_and_then_renewed(runner: Path) -> None:
+    done, told = comment(runner)
+    assert done.returncode == 0
+    assert "POST repos/them/theirs/issues/7/comments" in told[-1]
+    body = (runner / "lockstep" / "comment.md").read_text(encoding="utf-8")
+    assert body == "<!-- lockstep gate gate-jax -->\n| table |\n"
+    done, told = comment(runner, earlier="42")
+    assert "PATCH repos/them/theirs/issues/comments/42" in told[-1]
+
+
+def test_a_token_that_may_not_comment_fails_nothing(runner: Path) -> None:
+    done, _ = comment(runner, refused=1)
+    assert done.returncode == 0
+    assert "::notice::" in done.stdout
+
+
+def key(runner: Path, **sides: str) -> str:
+    (runner / "GITHUB_OUTPUT").write_text("", encoding="utf-8")
+    assert run("Name what is kept", runner, **sides).returncode == 0
+    return outputs(runner)["sides"]
+
+
+def test_what_is_kept_is_named_by_the_content_of_both_sides(runner: Path) -> None:
+    assert key(runner, BASELINE="jax==1", CANDIDATE="jax==2") == key(runner, BASELINE="jax==1", CANDIDATE="jax==2")
+    assert key(runner, BASELINE="jax==1", CANDIDATE="jax==3") != key(runner, BASELINE="jax==1", CANDIDATE="jax==2")
+    (runner / "a.txt").write_text("jax==1\n", encoding="utf-8")
+    first = key(runner, BASELINE="a.txt", CANDIDATE="jax==2")
+    (runner / "a.txt").write_text("jax==1.1\n", encoding="utf-8")
+    assert key(runner, BASELINE="a.txt", CANDIDATE="jax==2") != first
+
+
+def test_the_gates_own_requirements_are_installed() -> None:
+    (name,) = re.findall(r'--requirement "\$ACTION/([^"]+)"', SHELL_STEPS["Install the gate"]["run"])
+    assert (ROOT / name).is_file()
+
+
+@pytest.mark.parametrize("name", SHELL_STEPS)
+def test_a_step_is_bash_and_expands_no_expression_within_its_script(name: str) -> None:
+    step = SHELL_STEPS[name]
+    assert step["shell"] == "bash"
+    assert "${{" not in step["run"], "a value from outside would be run"
+    assert subprocess.run(["bash", "-n", "-c", step["run"]], check=False).returncode == 0
+
+
+def test_every_expression_names_what_there_is() -> None:
+    text = (ROOT / "action.yml").read_text(encoding="utf-8")
+    assert set(re.findall(r"inputs\.([a-z-]+)", text)) == set(ACTION["inputs"])
+    ids = {step["id"] for step in STEPS if "id" in step}
+    assert set(re.findall(r"steps\.([a-z-]+)\.outputs", text)) <= ids
+    written = set(re.findall(r'echo "([a-z-]+)=', text))
+    assert {name for step, name in re.findall(r"steps\.(gate|key)\.outputs\.([a-z-]+)", text)} == written
+
+
+def test_the_workflow_gates_each_framework_that_changed_with_this_action() -> None:
+    assert WORKFLOW[True]["pull_request"]["paths"] == ["requirements/*.txt"]  # YAML 1.1 reads `on` as true
+    gating = JOBS["gate"]
+    assert gating["strategy"]["matrix"]["update"] == "${{ fromJSON(needs.changed.outputs.updates) }}"
+    used = next(step for step in gating["steps"] if step.get("uses") == "./")
+    assert used["with"].keys() <= ACTION["inputs"].keys()
+    fields = set(re.findall(r"matrix\.update\.([a-z]+)", str(used["with"])))
+    assert fields <= set(Update.__dataclass_fields__)
+
+
+def test_only_the_job_that_comments_may_write() -> None:
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert JOBS["gate"]["permissions"] == {"contents": "read", "pull-requests": "write"}
+    assert "permissions" not in JOBS["changed"]
+    assert "pull_request_target" not in WORKFLOW[True]
+
+
+def test_the_workflow_finds_what_changed(runner: Path) -> None:
+    (step,) = [step for step in JOBS["changed"]["steps"] if step.get("id") == "changed"]
+    assert subprocess.run(["bash", "-n", "-c", step["run"]], check=False).returncode == 0
+    repository = runner / "repository"
+    (repository / "requirements").mkdir(parents=True)
+    shutil.copy(ROOT / "pyproject.toml", repository)
+    for folder in ("gate", "impls", "spec"):
+        (repository / folder).symlink_to(ROOT / folder)
+    pins = repository / "requirements" / "jax.txt"
+    pins.write_text("jax==0.9.2\nnumpy==2.4.6\n", encoding="utf-8")
+    identity = ["-c", "user.name=n", "-c", "user.email=n@example.com"]
+    for command in (["init", "--quiet", "-b", "main"], ["add", "requirements"], ["commit", "--quiet", "-m", "before"]):
+        subprocess.run(["git", *identity, *command], cwd=repository, check=True)
+    pins.write_text("jax==0.10.2\nnumpy==2.4.6\n", encoding="utf-8")
+    # `python` is this one; a symbolic link to it would not find its packages.
+    script = f'python() {{ "{sys.executable}" "$@"; }}\n{step["run"]}'
+    done = subprocess.run([*BASH, script], cwd=repository, env=os.environ | {"BASE": "main"}, check=False)
+    assert done.returncode == 0
+    (update,) = json.loads(outputs(runner)["updates"])
+    assert (update["framework"], update["candidate"]) == ("jax", "requirements/jax.txt")
+    before = JOBS["changed"]["steps"][-1]["with"]["path"]
+    assert update["baseline"].startswith(before)
+    assert (repository / update["baseline"]).read_text(encoding="utf-8").startswith("jax==0.9.2")

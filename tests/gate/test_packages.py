@@ -1,0 +1,126 @@
+"""What a user may ask of a side, and what he may not."""
+
+from pathlib import Path
+
+import pytest
+
+from gate.packages import FRAMEWORK_OF, asked_sides, framework_of, lines_of, parse, provided_by, requirements_of
+from spec.exits import InputError
+
+
+def pins(text: str) -> dict[str, str]:
+    return {name: str(requirement) for name, requirement in parse("baseline", text).requirements.items()}
+
+
+@pytest.mark.parametrize(
+    "text", ["torch==2.15.0 numpy==2.3.5", "torch==2.15.0,numpy==2.3.5", "torch==2.15.0, numpy==2.3.5"]
+)
+def test_blanks_and_commas_separate_packages(text: str) -> None:
+    assert pins(text) == {"torch": "torch==2.15.0", "numpy": "numpy==2.3.5"}
+
+
+def test_a_pin_may_have_extras_and_any_spelling_of_its_name() -> None:
+    assert pins("JAX[cuda13]==0.10.2") == {"jax": "JAX[cuda13]==0.10.2"}
+    assert list(pins("Tensorflow_CPU==2.21.0")) == ["tensorflow-cpu"]
+
+
+@pytest.mark.parametrize(
+    "text", ["jax", "jax>=0.9", "jax==0.9.*", "jax==0.9,==0.9", "", " ", "==1", "jax==0.9 jax==0.9"]
+)
+def test_what_is_no_exact_pin_is_the_users_mistake(text: str) -> None:
+    with pytest.raises(InputError, match="baseline: expected"):
+        parse("baseline", text)
+
+
+def test_the_same_version_twice_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected two sides that differ, found 'jax==0\.9\.2' twice"):
+        asked_sides(["jax==0.9.2", "jax==0.9.2"])
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"jax==0.9.2  # {name}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="expected two sides that differ"):
+        asked_sides([str(tmp_path / "a.txt"), str(tmp_path / "b.txt")])
+
+
+@pytest.mark.parametrize("sides", [[], ["jax==1"], ["jax==1", "jax==2", "jax==3"]])
+def test_there_are_two_sides(sides: list[str]) -> None:
+    with pytest.raises(InputError, match="expected 2 of BASELINE and CANDIDATE"):
+        asked_sides(sides)
+
+
+def test_an_interpreter_takes_the_place_of_its_side(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n", encoding="utf-8")
+    python.chmod(0o755)
+    baseline, candidate = asked_sides(["jax==2"], baseline_python=str(python))
+    assert (baseline.python, list(candidate.requirements)) == (str(python), ["jax"])
+    with pytest.raises(InputError, match="expected 1 of BASELINE and CANDIDATE, found 2"):
+        asked_sides(["jax==1", "jax==2"], candidate_python=str(python))
+
+
+def test_an_interpreter_that_is_not_there_is_the_users_mistake(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--baseline-python: expected an interpreter, found none"):
+        asked_sides(["jax==1"], baseline_python=str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize(
+    ("packages", "framework"),
+    [
+        (["jaxlib", "numpy"], "jax"),
+        (["torch"], "torch"),
+        (["tensorflow-cpu"], "tensorflow"),
+        (["onnx", "onnxruntime"], "onnx"),
+    ],
+)
+def test_the_framework_is_that_of_the_packages(packages: list[str], framework: str) -> None:
+    assert framework_of(packages, None) == framework
+
+
+@pytest.mark.parametrize(
+    ("packages", "cause"),
+    [
+        (["flask"], "found flask"),
+        (["numpy"], "--framework torch"),
+        (["jax", "torch"], "those of jax, torch"),
+        ([], "no package"),
+    ],
+)
+def test_packages_that_name_no_framework_need_it_said(packages: list[str], cause: str) -> None:
+    with pytest.raises(InputError, match=cause):
+        framework_of(packages, None)
+    assert framework_of(packages, "torch") == "torch"
+
+
+def test_a_framework_that_is_unknown_is_the_users_mistake() -> None:
+    with pytest.raises(InputError, match="--framework: expected one of torch, jax, tensorflow, onnx, found 'mxnet'"):
+        framework_of(["numpy"], "mxnet")
+
+
+def test_builds_of_one_package_provide_the_same() -> None:
+    assert provided_by("tensorflow") == provided_by("tensorflow-cpu") == "tensorflow"
+    assert provided_by("numpy") == "numpy"
+    assert FRAMEWORK_OF["onnxruntime-gpu"] == "onnx"
+
+
+def test_a_requirement_file_may_have_options_hashes_markers_and_other_files(tmp_path: Path) -> None:
+    (tmp_path / "more").mkdir()
+    (tmp_path / "all.txt").write_text(
+        "--extra-index-url https://example.com/simple\n-r more/base.txt\n# a line\n"
+        "jax==1.0 \\\n    --hash=sha256:00 \\\n    --hash=sha256:11\n"
+        'colorama==1 ; sys_platform == "win32"\nhttps://example.com/a.whl\n',
+        encoding="utf-8",
+    )
+    (tmp_path / "more" / "base.txt").write_text("numpy==2.4  # why\n-r ../all.txt\n", encoding="utf-8")
+    assert {name: str(r) for name, r in requirements_of(tmp_path / "all.txt").items()} == {
+        "numpy": "numpy==2.4",
+        "jax": "jax==1.0",
+    }
+    assert "--extra-index-url https://example.com/simple" in lines_of(tmp_path / "all.txt")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
+def test_a_requirement_file_that_cannot_be_read_is_the_users_mistake(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="expected a requirement file"):
+        parse("baseline", str(path))
