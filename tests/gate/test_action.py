@@ -231,3 +231,14 @@ def test_the_workflow_finds_what_changed(runner: Path) -> None:
     before = JOBS["changed"]["steps"][-1]["with"]["path"]
     assert update["baseline"].startswith(before)
     assert (repository / update["baseline"]).read_text(encoding="utf-8").startswith("jax==0.9.2")
+
+
+def test_the_workflows_of_the_docs_are_valid_and_use_what_the_action_has() -> None:
+    text = (ROOT / "docs" / "gate-in-ci.md").read_text(encoding="utf-8")
+    workflows = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
+    used = [step["with"] for step in steps if step.get("uses", "").startswith("OWNER/lockstep")]
+    assert len(used) == 2
+    assert all(given.keys() <= ACTION["inputs"].keys() for given in used)
+    for name in (*ACTION["inputs"], *ACTION["outputs"]):
+        assert f"`{name}`" in text
