@@ -17,7 +17,7 @@ from packaging.utils import canonicalize_name
 from gate.packages import FRAMEWORK_OF, Asked, asked_sides, framework_of
 from gate.resolve import resolve
 from gate.results import Change, Side, Sides
-from impls.environments import Progress, make
+from impls.environments import Progress, make, shortened
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError, one_line
 
@@ -106,11 +106,13 @@ def installed_in(python: str, modules: Sequence[str] = ()) -> Installed:
             check=False,
             timeout=_TIMEOUT_S,
         )
-        said = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, subprocess.TimeoutExpired, ValueError, IndexError) as error:
-        raise NotRunError(
-            f"{python}: expected a Python that says what is installed, found: {one_line(error)}"
-        ) from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotRunError(f"{python}: expected a Python that lists its packages: {one_line(error)}") from None
+    try:
+        said = json.loads(done.stdout[done.stdout.find("{") :])
+    except ValueError:
+        found = shortened(one_line(done.stderr.strip().rpartition("\n")[2])) or f"exit code {done.returncode}"
+        raise NotRunError(f"{python}: expected a Python that lists its packages, found: {found}") from None
     packages = {str(canonicalize_name(name)): version for name, version in said["packages"].items()}
     return Installed({**dict(sorted(packages.items())), "python": said["python"]}, frozenset(said["modules"]))
 

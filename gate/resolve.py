@@ -14,14 +14,17 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gate.packages import FRAMEWORK_OF, Asked, lines_of, provided_by, requirements_of
-from impls.environments import Progress, cause, for_uv, place, uv_command
+from impls.environments import Progress, for_uv, place, shortened, uv_command
 from impls.frameworks import FrameworkName
-from spec.exits import InputError, NotRunError
+from spec.exits import InputError, NotRunError, one_line
 
 ROOT = Path(__file__).parents[1]
 
 #: What in the environment decides where packages come from, and so which versions there are.
 _PLACES = ("UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX", "UV_INDEX_URL", "UV_NO_INDEX")
+
+#: How uv's reasons end.
+_CONCLUSION = ", we can conclude that your requirements are unsatisfiable."
 
 
 def resolve(
@@ -126,11 +129,11 @@ def _compiled(
 
 def _failure(side: Asked, stderr: str) -> InputError | NotRunError:
     """uv's reason, without its hints and its conclusion: no such versions (the user's mistake), or no answer."""
-    said, _, _ = stderr.partition("\nhint:")
-    _, found, reason = said.partition("cause: ")
-    reason = cause(reason if found else said).partition(", we can conclude that")[0]
-    text = f"{side.name}: expected versions that fit {side.label!r:.200}, uv found none: {reason}"
-    offline = "network was disabled" in stderr
-    if "No solution found" in stderr and not offline:
-        return InputError(text)
-    return NotRunError(f"{text} (the package index was not asked)" if offline else text)
+    said = one_line(stderr.partition("\nhint:")[0]).removeprefix("error: ")
+    if "No solution found" not in said:
+        return NotRunError(f"{side.name}: versions for {side.label!r:.200} could not be looked up: {shortened(said)}")
+    reason = said.rpartition("dependencies cause: ")[2].removesuffix(_CONCLUSION)
+    text = f"{side.name}: expected versions that fit {side.label!r:.200}, uv found none: {shortened(reason)}"
+    if "network was disabled" in stderr:
+        return NotRunError(f"{text} (the package index was not asked)")
+    return InputError(text)

@@ -192,7 +192,14 @@ def cause(output: str) -> str:
         first = next((i for i, line in enumerate(lines) if line.lstrip().startswith(("error:", "×", "╰─▶"))), -1)
         said = " ".join(lines[first:]).removeprefix("error:") if lines else ""
     text = one_line(said.replace("╰─▶", "").replace("×", ""))
-    return text if len(text) <= _CAUSE_LENGTH else f"{text[:_CAUSE_LENGTH]}…"
+    return shortened(text)
+
+
+def shortened(text: str) -> str:
+    """`text` at a length that fits an error: where it starts, and where it ends, which is the root of the matter."""
+    if len(text) <= _CAUSE_LENGTH:
+        return text
+    return f"{text[: _CAUSE_LENGTH // 2]}…{text[-_CAUSE_LENGTH // 2 :]}"
 
 
 def main(arguments: list[str]) -> Exit:
