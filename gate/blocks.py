@@ -1,0 +1,334 @@
+"""One block: a fresh process a side, which take turns. Only the one that has the token runs; the other is stopped."""
+
+import json
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from bench.statistics import has_converged
+from gate.plan import Cell, Plan
+from gate.results import Quantity
+from impls.client import Hello, Worker, WorkerError
+from impls.description import describe
+from impls.frameworks import FRAMEWORKS, LOWERINGS
+from impls.generate import write_source
+from impls.protocol import Load, Prepare, Time, Verify
+from spec.exits import one_line
+from spec.store import Store
+from spec.tensors import write
+
+#: Of the baseline and of the candidate.
+Pair = tuple[float, float]
+NAMES = ("baseline", "candidate")
+#: A warm-up that has not settled after so many chunks is measured as it is.
+WARM_UP_CHUNKS = 4
+#: More calls than any chunk has.
+MOST_CALLS = 10**6
+#: A time that no chunk reaches: the number of its calls ends it.
+NEVER_S = 1e9
+FEWEST_TURNS = 3
+CONTROL_SIDE = 256
+CONTROL_REPEATS = 4
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a cell is timed in every block of a run; the same on both sides."""
+
+    calls: int
+    """Calls in a chunk."""
+    turns: int
+    """Pairs of neighbouring chunks."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one block saw of one cell, raw."""
+
+    import_s: Pair
+    build_s: Pair
+    first_call_s: Pair
+    peak_bytes: Pair
+    turns: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] = ()
+    """The durations of a chunk of each side, in seconds; none where the steady state is decided already."""
+    control_s: tuple[float, ...] = ()
+    """How long the control kernel took before each turn."""
+
+    def pair(self, quantity: Quantity) -> Pair | None:
+        """What both sides cost, in seconds or bytes; for the steady state the medians of the chunks' means."""
+        match quantity:
+            case Quantity.STEADY:
+                if not self.turns:
+                    return None
+                left, right = (median(fmean(turn[side]) for turn in self.turns) for side in (0, 1))
+                return left, right
+            case Quantity.FIRST_CALL:
+                return self.first_call_s
+            case Quantity.BUILD:
+                return self.build_s
+            case Quantity.IMPORT:
+                return self.import_s
+            case Quantity.MEMORY:
+                return self.peak_bytes
+
+    def log_ratio(self, quantity: Quantity) -> float | None:
+        """Candidate over baseline; of the steady state the median over neighbouring chunks, each with its mean.
+
+        The mean of a chunk, because what only every twentieth call costs is a cost too; the median over chunks, because
+        what interrupts a machine seldom interrupts half of them.
+        """
+        if quantity is Quantity.STEADY:
+            logs = [math.log(fmean(after) / fmean(before)) for before, after in self.turns]
+            return median(logs) if logs else None
+        pair = self.pair(quantity)
+        return math.log(pair[1] / pair[0]) if pair is not None and min(pair) > 0 else None
+
+    def fields(self) -> dict[str, Any]:
+        """The sample as a journal keeps it."""
+        return asdict(self)
+
+
+def sample_of(fields: Mapping[str, Any]) -> Sample:
+    """The sample that `fields` gave; raises KeyError, TypeError or ValueError for anything else."""
+    pairs = {name: _pair(fields[name]) for name in ("import_s", "build_s", "first_call_s", "peak_bytes")}
+    turns = tuple((tuple(map(float, before)), tuple(map(float, after))) for before, after in fields["turns"])
+    return Sample(**pairs, turns=turns, control_s=tuple(map(float, fields["control_s"])))
+
+
+def _pair(values: Sequence[Any]) -> Pair:
+    before, after = map(float, values)
+    return before, after
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a cell has no sample."""
+
+    side: str
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.side}: {self.kind}: {self.message}"
+
+
+class Files:
+    """What the workers of both sides read; made once a run."""
+
+    def __init__(self, cells: Sequence[Cell], seed: int, folder: Path) -> None:
+        store = Store()
+        self._loads: dict[str, tuple[str, str | None, str]] = {}
+        self._inputs: dict[str, str] = {}
+        self._ones: dict[str, str] = {}
+        for cell in cells:
+            network, variant = cell.network, cell.variant
+            description = folder / f"{network.sha256[:16]}.json"
+            description.write_text(json.dumps(describe(network)), encoding="utf-8")
+            named = next((name for name in FRAMEWORKS if name == variant.framework), None)
+            lowering = next(name for name in LOWERINGS if name == variant.lowering)
+            source = str(write_source(network, named, lowering=lowering)) if named else None
+            self._loads[cell.key] = (str(description), source, str(store.weights_file(network, "scaled", seed)))
+            self._inputs[cell.key] = str(store.input_file(network, "photographs", seed, cell.batch))
+            ones = folder / f"{network.sha256[:16]}-{cell.batch}.safetensors"
+            write(ones, {"expected": np.ones((cell.batch, *network.layers[-1].output_shape))})
+            self._ones[cell.key] = str(ones)
+
+    def load(self, cell: Cell, threads: int) -> Load:
+        """The request that makes the network of `cell` ready."""
+        description, source, weights = self._loads[cell.key]
+        variant = cell.variant
+        return Load(
+            network=description,
+            source=source,
+            weights=weights,
+            device=variant.device,
+            dtype=variant.dtype,
+            mode=variant.mode,
+            lowering=variant.lowering,
+            threads=threads,
+        )
+
+    def prepare(self, cell: Cell, workload: str) -> Prepare:
+        """The request that makes the workload of `cell` ready."""
+        return Prepare(workload, self._inputs[cell.key])
+
+    def finite(self, cell: Cell) -> Verify:
+        """A request whose answer is finite just where the output is: how far that is from ones, which is no matter."""
+        return Verify(self._ones[cell.key])
+
+
+class Control:
+    """A short kernel of fixed work that no framework has a part in: when it slows down, the machine did.
+
+    The best of a few, so that it tells neither of its own start nor of a moment's interruption.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._matrix = np.random.default_rng(1).standard_normal((CONTROL_SIDE, CONTROL_SIDE), np.float32)
+        self._product = np.empty_like(self._matrix)
+
+    @contextmanager
+    def ready(self) -> Iterator[None]:
+        """Within this the kernel has its threads; setting them takes longer than the kernel."""
+        with threadpool_limits(self._threads):
+            yield
+
+    def run(self) -> float:
+        """How long the kernel takes, in seconds."""
+        return min(self._once() for _ in range(CONTROL_REPEATS))
+
+    def _once(self) -> float:
+        start = time.perf_counter()
+        for _ in range(4):
+            np.matmul(self._matrix, self._matrix, out=self._product)
+        return time.perf_counter() - start
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every block of a run is made with."""
+
+    commands: tuple[tuple[str, ...], tuple[str, ...]]
+    """How the worker of either side is started."""
+    plan: Plan
+    files: Files
+    control: Control
+
+    @property
+    def cpus(self) -> tuple[int, ...]:
+        """The processors of both sides, as many as they have threads: the first of those that we may use."""
+        if not hasattr(os, "sched_getaffinity"):
+            return tuple(range(self.plan.threads))
+        return tuple(sorted(os.sched_getaffinity(0))[: self.plan.threads])
+
+
+class SideError(Exception):
+    """One side failed."""
+
+    def __init__(self, side: int, error: WorkerError) -> None:
+        super().__init__(str(error))
+        text = f"{error}; {error.stderr[-1]}" if error.stderr else str(error)
+        self.failure = Failure(NAMES[side], error.kind, one_line(text))
+
+
+class Block:
+    """A fresh process a side; a context manager that leaves none behind."""
+
+    def __init__(self, bench: Bench, seed: str) -> None:
+        self.bench = bench
+        self.random = random.Random(seed)
+        self.workers = tuple(
+            Worker(name, command, bench.plan.timeout_s) for name, command in zip(NAMES, bench.commands, strict=True)
+        )
+        self.hellos: dict[int, Hello] = {}
+
+    def __enter__(self) -> "Block":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether both processes run."""
+        return all(worker.alive for worker in self.workers)
+
+    def start(self) -> None:
+        """Start both, one after the other in random order; raises SideError."""
+        for side in self._order():
+            with self._token(side) as worker:
+                worker.start()
+                if hasattr(os, "sched_setaffinity"):
+                    os.sched_setaffinity(worker.pid, set(self.bench.cpus))
+                self.hellos[side] = worker.hello()
+
+    def measure(self, cell: Cell, pace: Pace | None, is_steady: bool = True) -> tuple[Sample, Pace]:
+        """Measure one cell; without a pace its warm-up gives one. Raises SideError."""
+        build_s, first_call_s, step_s = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
+        plan, files = self.bench.plan, self.bench.files
+        calls = pace.calls if pace else MOST_CALLS
+        for side in self._order():
+            with self._token(side) as worker:
+                build_s[side] = worker.load(files.load(cell, plan.threads)) or 0.0
+                first_call_s[side] = worker.prepare(files.prepare(cell, plan.workload)).first_call_s
+                if is_steady:
+                    step_s[side] = self._warm_up(worker, calls)
+                self._check(worker, files.finite(cell))
+        pace = pace or pace_of(max(step_s), plan)
+        turns, control_s = [], []
+        peaks: dict[int, int | None] = {}
+        with self.bench.control.ready():
+            for _ in range(pace.turns if is_steady else 0):
+                control_s.append(self.bench.control.run())
+                chunks = {side: self._chunk(side, pace.calls, peaks) for side in self._order()}
+                turns.append((chunks[0], chunks[1]))
+            if not is_steady:
+                control_s.append(self.bench.control.run())
+                for side in self._order():
+                    self._chunk(side, 1, peaks)
+        sample = Sample(
+            import_s=(self.hellos[0].import_s or 0.0, self.hellos[1].import_s or 0.0),
+            build_s=(build_s[0], build_s[1]),
+            first_call_s=(first_call_s[0], first_call_s[1]),
+            peak_bytes=(float(peaks[0] or 0), float(peaks[1] or 0)),
+            turns=tuple(turns),
+            control_s=tuple(control_s),
+        )
+        return sample, pace
+
+    def _order(self) -> list[int]:
+        return self.random.sample((0, 1), 2)
+
+    @contextmanager
+    def _token(self, side: int) -> Iterator[Worker]:
+        """Let one side run, and stop it again; the other is stopped. Raises SideError."""
+        worker = self.workers[side]
+        try:
+            worker.resume()
+            yield worker
+            worker.pause()
+        except WorkerError as error:
+            worker.pause()
+            raise SideError(side, error) from error
+
+    def _warm_up(self, worker: Worker, calls: int) -> float:
+        """Run until calls settle; how long one then takes, in seconds."""
+        durations: list[float] = []
+        for _ in range(WARM_UP_CHUNKS):
+            durations += worker.time(Time(self.bench.plan.chunk_s, calls)).durations_s
+            if has_converged(durations):
+                break
+        return median(durations[len(durations) // 2 :])
+
+    def _check(self, worker: Worker, request: Verify) -> None:
+        if not math.isfinite(worker.verify(request)):
+            raise WorkerError("not_finite", "expected a finite output, found one that is not")
+
+    def _chunk(self, side: int, calls: int, peaks: dict[int, int | None]) -> tuple[float, ...]:
+        with self._token(side) as worker:
+            timed = worker.time(Time(NEVER_S, calls))
+            peaks[side] = timed.peak_bytes
+            if timed.device_peak_bytes is not None:  # where the network is, and what a framework may waste
+                peaks[side] = timed.device_peak_bytes
+            if timed.cpus and timed.cpus != self.bench.cpus:
+                raise WorkerError("moved", f"expected to run on processors {self.bench.cpus}, found {timed.cpus}")
+        return tuple(round(duration_s, 7) for duration_s in timed.durations_s)
+
+
+def pace_of(step_s: float, plan: Plan) -> Pace:
+    """As many calls as fill a chunk, and as many turns as the plan gives one cell time for."""
+    calls = max(1, round(plan.chunk_s / step_s))
+    turn_s = 2 * (calls + 1) * step_s  # each chunk begins with a call that is not timed
+    return Pace(calls, max(FEWEST_TURNS, min(plan.turns, int(plan.cell_s / turn_s))))
