@@ -125,6 +125,7 @@ class Report:
             "import_s": row.import_s,
             "build_s": row.build_s,
             "first_call_s": row.first_call_s,
+            "overhead_s": row.overhead_s,
             "median_s": duration_s,
             "images_per_s": row.batch / duration_s if duration_s else None,
             "flops_per_s": forward_flops(self.network, row.batch) / duration_s if duration_s else None,

@@ -62,6 +62,11 @@ def remarks(report: Report) -> list[str]:
     settings = {row.variant: " ".join(f"{key}={value}" for key, value in row.settings.items()) for row in report.rows}
     for given in dict.fromkeys(filter(None, settings.values())):
         lines.append(f"Started with {given}: {', '.join(str(v) for v, text in settings.items() if text == given)}.")
+    shares = [row.overhead_s / row.median_s for row in report.rows if row.overhead_s and row.median_s]
+    if shares:
+        lines.append(
+            f"The stopwatch adds at most {max(shares):.2%} to a call (measured around a step that does nothing)."
+        )
     if report.is_noisy:
         lines.append(
             f"NOISY: a kernel that no framework has a part in varied by {report.control_spread:.0%} between rounds "

@@ -28,6 +28,10 @@ from spec.tensors import metadata
 WARM_UP_CALLS = 12
 
 
+#: After these a worker is started again for the next batch, which may do it no harm.
+RESTARTED = ("out_of_memory", "crashed")
+
+
 @dataclass(frozen=True)
 class Contender:
     """A variant that is timed, and how its worker is started."""
@@ -83,6 +87,8 @@ class Row:
     relative_rms: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     """Environment variables that its process was given."""
+    overhead_s: float | None = None
+    """What the stopwatch adds to each call."""
 
     @property
     def samples(self) -> list[float]:
@@ -206,6 +212,10 @@ def _time_batch(
     control: Control,
     tell: Callable[[str], None],
 ) -> None:
+    for lane in lanes:
+        if lane.failure is not None and lane.failure.kind in RESTARTED:
+            lane.failure = None
+            lane.load(files, plan)
     tell(f"batch {batch}: oracle")
     expected = files.expected(batch)
     caps = metadata(expected)
@@ -256,7 +266,8 @@ def _guarded(lane: _Lane, row: Row, work: Callable[[], None]) -> None:
 
 def _warm_up(lane: _Lane, row: Row, x: Path, plan: Plan) -> None:
     """The first call, and then calls until they settle."""
-    row.first_call_s = lane.worker.prepare(Prepare(plan.workload, str(x))).first_call_s
+    prepared = lane.worker.prepare(Prepare(plan.workload, str(x)))
+    row.first_call_s, row.overhead_s = prepared.first_call_s, prepared.overhead_s
     durations: list[float] = []
     while len(durations) < WARM_UP_CALLS and not has_converged(durations):
         durations += lane.worker.time(Time(min_s=plan.chunk_s / 4, max_calls=4)).durations_s

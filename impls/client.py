@@ -70,6 +70,8 @@ class Prepared:
 
     first_call_s: float
     """With everything that is compiled in it."""
+    overhead_s: float | None = None
+    """What the worker's own stopwatch adds to each timed call, where it tells."""
 
 
 @dataclass(frozen=True)
@@ -187,7 +189,10 @@ class Worker:
     def prepare(self, request: Prepare) -> Prepared:
         """Have a workload made ready and run once; raises WorkerError."""
         answer = self._ask({"do": "prepare", **asdict(request)})
-        return Prepared(first_call_s=self._number(answer, "first_call_s"))
+        return Prepared(
+            first_call_s=self._number(answer, "first_call_s"),
+            overhead_s=self._number(answer, "overhead_s") if "overhead_s" in answer else None,
+        )
 
     def time(self, request: Time) -> Timed:
         """Have the prepared workload run again and again; raises WorkerError."""

@@ -37,26 +37,15 @@ class Stopwatch:
         self.output = step()
         duration_s = time.perf_counter() - start
         self.step = step
-        return {"first_call_s": duration_s, **_memory(self.runner)}
+        return {"first_call_s": duration_s, "overhead_s": _overhead_s(), **_memory(self.runner)}
 
     def time(self, request: Time) -> dict[str, Any]:
-        """One duration a call. Garbage is collected before, not between."""
+        """One duration a call, after a call that is not timed: it finds the caches and clocks that others left."""
         step = self._prepared()
-        durations: list[float] = []
-        self.output = step()  # not timed: it finds the caches and clocks that others left
-        gc.collect()
-        gc.disable()
-        clock, cpu_start, start = time.perf_counter, time.process_time(), time.perf_counter()
-        end, now = start + request.min_s, start
-        try:
-            while now < end and len(durations) < request.max_calls:
-                self.output = step()
-                after = clock()
-                durations.append(after - now)
-                now = after
-        finally:
-            gc.enable()
-        busy = (time.process_time() - cpu_start) / (now - start)
+        self.output = step()
+        start, cpu_start = time.perf_counter(), time.process_time()
+        durations, self.output = _durations(step, request)
+        busy = (time.process_time() - cpu_start) / (time.perf_counter() - start)
         return {"durations_s": durations, "busy_threads": busy, "cpus": _cpus(), **_memory(self.runner)}
 
     def verify(self, request: Verify) -> dict[str, Any]:
@@ -73,6 +62,31 @@ class Stopwatch:
         if self.step is None:
             raise RefusedError("bad_request", "expected a prepared workload, found none; ask to prepare it first")
         return self.step
+
+
+def _durations(step: Callable[[], Any], request: Time) -> tuple[list[float], Any]:
+    """One duration a call, and what the last one returned. Garbage is collected before, not between."""
+    durations: list[float] = []
+    output = None
+    gc.collect()
+    gc.disable()
+    clock, start = time.perf_counter, time.perf_counter()
+    end, now = start + request.min_s, start
+    try:
+        while now < end and len(durations) < request.max_calls:
+            output = step()
+            after = clock()
+            durations.append(after - now)
+            now = after
+    finally:
+        gc.enable()
+    return durations, output
+
+
+def _overhead_s() -> float:
+    """What timing adds to a call, in seconds: the same loop around a step that does nothing."""
+    durations, _ = _durations(lambda: None, Time(min_s=1.0, max_calls=2000))
+    return sum(durations) / len(durations)
 
 
 def peak_bytes() -> int:
