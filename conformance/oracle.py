@@ -7,11 +7,12 @@ rounding errors of that sum are measured (design: noise units).
 
 from collections.abc import Mapping
 from math import prod
-from typing import Any, assert_never
+from typing import assert_never
 
 import numpy as np
-import numpy.typing as npt
 
+from conformance.windows import Array as Array
+from conformance.windows import pool_windows, window_counts, window_sums, windows_of, with_padding
 from spec.operators import (
     Add,
     AvgPool,
@@ -30,7 +31,6 @@ from spec.operators import (
 )
 from spec.shapes import Layer, window
 
-Array = npt.NDArray[np.floating[Any]]
 Tensors = Mapping[str, Array]
 
 #: Rows of a dense layer's weights that are widened to float64 at once: few stay in the cache, and with a small batch
@@ -41,7 +41,7 @@ DENSE_BLOCK = 8
 def evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Array:
     """The operator's output for `inputs`; `tensors` hold its parameters by canonical name."""
     operator, x = layer.operator, inputs[0]
-    own = _own(layer, tensors)
+    own = own_tensors(layer, tensors)
     match operator:
         case Conv():
             return conv(x, own["weight"], own.get("bias"), operator)
@@ -78,15 +78,15 @@ def evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Array
 def noise_scale(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Array | None:
     """S of every element, or nothing for an operator that is no sum of products."""
     operator, x = layer.operator, inputs[0]
-    own = _own(layer, tensors)
+    own = own_tensors(layer, tensors)
     match operator:
         case Conv():
             squares = conv(x**2, own["weight"], own.get("bias"), operator, power=2)
         case Dense():
             squares = dense(x**2, own["weight"], own.get("bias"), power=2)
         case AvgPool():
-            counts = _counts(operator, x.shape[2], x.shape[3])
-            squares = _window_sums(x**2, operator) / counts**2
+            counts = window_counts(operator, x.shape[2], x.shape[3])
+            squares = window_sums(x**2, operator) / counts**2
         case GlobalAvgPool():
             squares = (x**2).sum(axis=(2, 3), keepdims=True) / prod(x.shape[2:]) ** 2
         case Add():
@@ -94,7 +94,7 @@ def noise_scale(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Ar
         case BatchNorm():
             mean, variance, scale, shift = (own[key].astype(x.dtype) for key in ("mean", "variance", "scale", "shift"))
             factor = scale**2 / (variance + operator.epsilon)
-            squares = _channel(factor) * (x**2 + _channel(mean) ** 2) + _channel(shift) ** 2
+            squares = by_channel(factor) * (x**2 + by_channel(mean) ** 2) + by_channel(shift) ** 2
         case Relu() | Tanh() | Lrn() | MaxPool() | Flatten() | Dropout() | Softmax() | Concat():
             return None
         case _:
@@ -105,11 +105,11 @@ def noise_scale(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Ar
 def conv(x: Array, kernel_oihw: Array, bias: Array | None, operator: Conv, power: int = 1) -> Array:
     """Cross-correlation as one matrix product an image and group; kernel and bias are raised to `power`."""
     groups, stride = operator.groups, operator.stride
-    padded = _padded(x, operator.pads, 0.0)
+    padded = with_padding(x, operator.pads, 0.0)
     height, width = window(operator, x.shape[2], x.shape[3]).output
     out_channels, in_group, rows, columns = kernel_oihw.shape
-    weights = _raised(kernel_oihw, power, x).reshape(groups, out_channels // groups, in_group * rows * columns)
-    patches = _windows(padded, (rows, columns), stride, (height, width))
+    weights = raised(kernel_oihw, power, x).reshape(groups, out_channels // groups, in_group * rows * columns)
+    patches = windows_of(padded, (rows, columns), stride, (height, width))
     y = np.empty((len(x), groups, out_channels // groups, height * width), x.dtype)
     for image in range(len(x)):
         for group in range(groups):
@@ -117,7 +117,7 @@ def conv(x: Array, kernel_oihw: Array, bias: Array | None, operator: Conv, power
             columns_of_patches = own.transpose(0, 3, 4, 1, 2).reshape(in_group * rows * columns, height * width)
             np.matmul(weights[group], columns_of_patches, out=y[image, group])
     y = y.reshape(len(x), out_channels, height, width)
-    return y if bias is None else y + _channel(_raised(bias, power, x))
+    return y if bias is None else y + by_channel(raised(bias, power, x))
 
 
 def dense(x: Array, weight_oi: Array, bias: Array | None, power: int = 1) -> Array:
@@ -125,8 +125,8 @@ def dense(x: Array, weight_oi: Array, bias: Array | None, power: int = 1) -> Arr
     y = np.empty((len(x), len(weight_oi)), x.dtype)
     for start in range(0, len(weight_oi), DENSE_BLOCK):
         rows = slice(start, start + DENSE_BLOCK)
-        y[:, rows] = x @ _raised(weight_oi[rows], power, x).T
-    return y if bias is None else y + _raised(bias, power, x)
+        y[:, rows] = x @ raised(weight_oi[rows], power, x).T
+    return y if bias is None else y + raised(bias, power, x)
 
 
 def relu(x: Array) -> Array:
@@ -136,12 +136,17 @@ def relu(x: Array) -> Array:
 
 def lrn_sums(x: Array, operator: Lrn) -> Array:
     """Σ x² over the window of n channels around each, clipped at the ends of its tower."""
-    images, channels, height, width = x.shape
-    squares = (x**2).reshape(images, operator.towers, channels // operator.towers, height, width)
+    return channel_sums(x**2, operator)
+
+
+def channel_sums(values: Array, operator: Lrn) -> Array:
+    """The sum of `values` over the window of n channels around each, clipped at the ends of its tower."""
+    images, channels, height, width = values.shape
+    towers = values.reshape(images, operator.towers, channels // operator.towers, height, width)
     reach = operator.n // 2
-    padded = np.pad(squares, ((0, 0), (0, 0), (reach, reach), (0, 0), (0, 0)))
-    sums = sum(padded[:, :, shift : shift + squares.shape[2]] for shift in range(operator.n))
-    return np.asarray(sums, x.dtype).reshape(x.shape)
+    padded = np.pad(towers, ((0, 0), (0, 0), (reach, reach), (0, 0), (0, 0)))
+    sums = sum(padded[:, :, shift : shift + towers.shape[2]] for shift in range(operator.n))
+    return np.asarray(sums, values.dtype).reshape(values.shape)
 
 
 def lrn(x: Array, operator: Lrn) -> Array:
@@ -152,13 +157,13 @@ def lrn(x: Array, operator: Lrn) -> Array:
 
 def max_pool(x: Array, operator: MaxPool) -> Array:
     """Maximum over windows; padding is −∞."""
-    y: Array = _pool_windows(x, operator, -np.inf).max(axis=(4, 5))
+    y: Array = pool_windows(x, operator, -np.inf).max(axis=(4, 5))
     return y
 
 
 def avg_pool(x: Array, operator: AvgPool) -> Array:
     """Sum over windows, over how many elements of each count."""
-    return _window_sums(x, operator) / _counts(operator, x.shape[2], x.shape[3]).astype(x.dtype)
+    return window_sums(x, operator) / window_counts(operator, x.shape[2], x.shape[3]).astype(x.dtype)
 
 
 def global_avg_pool(x: Array) -> Array:
@@ -184,56 +189,20 @@ def batch_norm(x: Array, own: Tensors, operator: BatchNorm) -> Array:
     """scale · (x − mean) / sqrt(variance + epsilon) + shift, a channel."""
     mean, variance, scale, shift = (own[key].astype(x.dtype) for key in ("mean", "variance", "scale", "shift"))
     factor = scale / np.sqrt(variance + x.dtype.type(operator.epsilon))
-    return (x - _channel(mean)) * _channel(factor) + _channel(shift)
+    return (x - by_channel(mean)) * by_channel(factor) + by_channel(shift)
 
 
-def _own(layer: Layer, tensors: Tensors) -> dict[str, Array]:
+def own_tensors(layer: Layer, tensors: Tensors) -> dict[str, Array]:
     """The layer's tensors by their short names (`weight`)."""
     return {name.rpartition(".")[2]: tensors[name] for name in layer.tensor_shapes}
 
 
-def _raised(values: Array, power: int, x: Array) -> Array:
+def raised(values: Array, power: int, x: Array) -> Array:
     """`values` in the precision of x, raised to `power`; the first power copies nothing."""
     widened = values.astype(x.dtype, copy=False)
     return widened if power == 1 else widened**power
 
 
-def _channel(values: Array) -> Array:
+def by_channel(values: Array) -> Array:
     """One value a channel, to stand beside images."""
     return values[:, None, None]
-
-
-def _padded(x: Array, pads: tuple[int, int, int, int], value: float) -> Array:
-    top, left, bottom, right = pads
-    return np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=value) if any(pads) else x
-
-
-def _windows(x: Array, kernel: tuple[int, int], stride: tuple[int, int], output: tuple[int, int]) -> Array:
-    """A view (N, C, rows, columns, kernel rows, kernel columns) of every window."""
-    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(2, 3))
-    strided: Array = view[:, :, :: stride[0], :: stride[1]][:, :, : output[0], : output[1]]
-    return strided
-
-
-def _pool_windows(x: Array, operator: MaxPool | AvgPool, value: float) -> Array:
-    placed = window(operator, x.shape[2], x.shape[3])
-    top, left, bottom, right = operator.pads
-    padded = _padded(x, (top, left, bottom + placed.overflow[0], right + placed.overflow[1]), value)
-    return _windows(padded, operator.kernel, operator.stride, placed.output)
-
-
-def _window_sums(x: Array, operator: AvgPool) -> Array:
-    y: Array = _pool_windows(x, operator, 0.0).sum(axis=(4, 5))
-    return y
-
-
-def _counts(operator: AvgPool, height: int, width: int) -> Array:
-    """How many elements of each window count: those of the input, and of the padding if it is counted."""
-    ones = np.ones((1, 1, height, width))
-    if operator.padding_counted:
-        placed = window(operator, height, width)
-        padded = _padded(ones, operator.pads, 1.0)
-        padded = _padded(padded, (0, 0, *placed.overflow), 0.0)
-        counts: Array = _windows(padded, operator.kernel, operator.stride, placed.output).sum(axis=(4, 5))
-        return counts
-    return _window_sums(ones, operator)
