@@ -16,6 +16,14 @@ class Part(BaseModel):
     )
 
 
+class FieldError(ValueError):
+    """What is wrong with several fields of a part together; `path` leads to the one whose line is named."""
+
+    def __init__(self, path: tuple[str, ...], message: str) -> None:
+        super().__init__(message)
+        self.path = path
+
+
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_EXTENT)]
 Total = Annotated[int, Field(ge=0, le=2**63 - 1)]

@@ -5,6 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from spec.base import FieldError
 from spec.document import Document
 from spec.exits import InputError
 from spec.hints import did_you_mean
@@ -66,7 +67,8 @@ def _worded(document: Document, problem: ErrorDetails) -> tuple[Path, str]:
         case "union_tag_not_found":
             return path, f"missing key {tag_key!r}; state it"
         case "value_error":
-            return path, str(context["error"])
+            inside = context["error"].path if isinstance(context["error"], FieldError) else ()
+            return (*path, *inside), str(context["error"])
     label = ".".join(map(str, path[2:] if len(path) > 1 and path[0] == "graph" else path))
     return path, f"{label}{': ' if label else ''}expected {_expected(problem)}, found {_found(value)}"
 

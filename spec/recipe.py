@@ -1,10 +1,10 @@
 """How a network is fed, trained and evaluated, as a spec states it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
-from spec.base import AsTuple, Extent, Line, Part
+from spec.base import AsTuple, Extent, FieldError, Line, Part
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -20,6 +20,8 @@ class PcaColour(Part):
     """Standard deviation of a."""
     scale_by: Literal["eigenvalue", "root_of_eigenvalue"]
     """The paper multiplies a by λ, the code of 2012 by its square root."""
+    rescale: Literal["none", "one_plus_std"]
+    """`one_plus_std`: the image, mean subtracted and colour added, is then divided by 1 + std (the code of 2012)."""
 
 
 class Augmentation(Part):
@@ -54,11 +56,12 @@ class Preprocessing(Part):
     @model_validator(mode="after")
     def _consistent(self) -> "Preprocessing":
         if self.centre_crop > self.shorter_side:
-            raise ValueError(
-                f"centre_crop: expected at most shorter_side={self.shorter_side}, found {self.centre_crop}"
+            raise FieldError(
+                ("centre_crop",),
+                f"centre_crop: expected at most shorter_side={self.shorter_side}, found {self.centre_crop}",
             )
         if self.value_range[0] >= self.value_range[1]:
-            raise ValueError(f"value_range: expected low below high, found {list(self.value_range)}")
+            raise FieldError(("value_range",), f"value_range: expected low below high, found {list(self.value_range)}")
         return self
 
 
@@ -83,7 +86,7 @@ class Uniform(Part):
     @model_validator(mode="after")
     def _ordered(self) -> "Uniform":
         if self.low >= self.high:
-            raise ValueError(f"high: expected more than low={self.low}, found {self.high}")
+            raise FieldError(("high",), f"high: expected more than low={self.low}, found {self.high}")
         return self
 
 
@@ -123,15 +126,21 @@ class Sgd(Part):
     """`inside_velocity`: v ← μv − ε(g + …); w ← w + v (paper). `outside_velocity`: v ← μv + g + …; w ← w − εv."""
     weight_decay: Annotated[float, Field(ge=0)]
     """λ of the update's λ·w (that is λ/2·‖w‖² in the loss)."""
-    decay: Literal["inside_momentum", "decoupled"]
-    """`inside_momentum`: λw joins the gradient. `decoupled`: w ← w − ελw beside the momentum."""
+    decay: Literal["inside_momentum", "coupled", "decoupled"]
+    """`inside_momentum`: a term of the velocity's own update: v ← μv − ελw − εg (paper §5, code of 2012).
+    `coupled`: λw is added to the gradient before the optimiser sees it (torch); the same update but for rounding.
+    `decoupled`: w ← w − ελw beside the velocity, which never sees it (Keras)."""
     decays: Literal["weights", "weights_and_biases"]
+    """`weights`: the `weight` of convolutions and dense layers. `weights_and_biases`: every parameter."""
     bias_rate_factor: Positive
-    """The learning rate of biases over that of weights (1 in the paper, 2 in Caffe and in the code of 2012)."""
+    """The first rate of biases over that of weights (1 in the paper, 2 in Caffe and in the code of 2012). Every
+    parameter that adds is a bias: `bias`, and the `shift` of a batch norm."""
+    bias_schedule: Literal["of_weights", "constant"]
+    """`constant`: the rate of biases stays what it is at first, while the schedule lowers that of weights (2012)."""
 
 
 class Steps(Part):
-    """The rate is multiplied by `factor` at the start of each of the epochs named."""
+    """The rate is multiplied by `factor` at the start of each of the epochs named; the first epoch is 0."""
 
     kind: Literal["steps"]
     rate: Positive
@@ -140,7 +149,10 @@ class Steps(Part):
 
 
 class Plateau(Part):
-    """The rate is multiplied by `factor` when validation error has not fallen for `patience` epochs, `drops` times."""
+    """The rate is multiplied by `factor` when validation error has not fallen for `patience` epochs, `drops` times.
+
+    The count begins anew after each drop; an error that is no number has not fallen.
+    """
 
     kind: Literal["plateau"]
     rate: Positive
@@ -161,14 +173,26 @@ class Training(Part):
 
     @model_validator(mode="after")
     def _schedule_fires(self) -> "Training":
-        if isinstance(self.schedule, Steps):
-            late = [epoch for epoch in self.schedule.epochs if epoch >= self.epochs]
-            if late:
-                raise ValueError(
-                    f"schedule: expected steps before epoch {self.epochs}, found {late[0]}, which never comes"
-                )
-            if list(self.schedule.epochs) != sorted(set(self.schedule.epochs)):
-                raise ValueError(f"schedule: expected rising epochs, found {list(self.schedule.epochs)}")
+        match self.schedule:
+            case Steps(epochs=epochs):
+                late = [epoch for epoch in epochs if epoch >= self.epochs]
+                if late:
+                    raise FieldError(
+                        ("schedule", "epochs"),
+                        f"schedule: expected steps before epoch {self.epochs}, found {late[0]}, which never comes",
+                    )
+                if list(epochs) != sorted(set(epochs)):
+                    raise FieldError(("schedule", "epochs"), f"schedule: expected rising epochs, found {list(epochs)}")
+            case Plateau(drops=drops, patience=patience):
+                if drops * patience + 1 >= self.epochs:
+                    raise FieldError(
+                        ("schedule", "patience"),
+                        f"schedule: expected patience and drops that fit {self.epochs} epochs, found {drops} drops "
+                        f"after {patience} epochs each, the last of which can come at epoch {drops * patience + 1} "
+                        "at the earliest, and so never comes",
+                    )
+            case _:
+                assert_never(self.schedule)
         return self
 
 
