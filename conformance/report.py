@@ -1,12 +1,10 @@
 """The report of a run: its verdict, and the three files it is written to, whole or not at all."""
 
-import contextlib
 import json
 import os
 import platform
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,8 @@ import numpy as np
 from conformance.junit import junit_text
 from conformance.markdown import markdown_text
 from conformance.results import Check, Column, Outcome, Result
-from spec.exits import Exit, NotRunError
+from spec.exits import Exit
+from spec.files import write_all
 from spec.network import Network
 
 FORMAT = "lockstep-conformance/1"
@@ -97,40 +96,7 @@ class Report:
             "conformance.md": markdown_text(self.fields(), self.network),
             "conformance.xml": junit_text(self.fields()),
         }
-        missing = [path for path in (folder, *folder.parents) if not path.exists()]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-                for name, text in texts.items():
-                    (Path(partial) / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-                _replace_all(texts.keys(), Path(partial), folder)
-        except OSError as error:
-            for path in missing:
-                with contextlib.suppress(OSError):
-                    path.rmdir()
-            raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
-        return [folder / name for name in texts]
-
-
-def _replace_all(names: Iterable[str], partial: Path, folder: Path) -> None:
-    """Move files from `partial` to `folder`, in place of those of before: all of them, or none."""
-    moved = []
-    try:
-        for name in names:
-            before = partial / f"{name}.before"
-            if (folder / name).is_file():
-                (folder / name).replace(before)
-            moved.append(name)
-            (partial / name).replace(folder / name)
-    except BaseException:
-        for name in moved:
-            before = partial / f"{name}.before"
-            with contextlib.suppress(OSError):
-                if before.exists():
-                    before.replace(folder / name)
-                else:
-                    (folder / name).unlink()
-        raise
+        return write_all(folder, texts)
 
 
 def _processor() -> str:

@@ -1,0 +1,108 @@
+"""What to act on, worst first: where to look, the command that shows it again, and how to accept it on purpose."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from gate.options import shell
+from gate.results import Effect, Numerics, NumericVerdict, SpeedVerdict, TapDrift
+from gate.table import percent, smallest
+from gate.verdict import Cell, Report
+
+#: Verdicts on numbers that block, and so can be accepted.
+BLOCKING = (NumericVerdict.PRECISION, NumericVerdict.DIVERGED, NumericVerdict.DRIFTED)
+#: An acceptance is looked at again after at most so long.
+ACCEPTED_FOR = timedelta(days=180)
+
+
+@dataclass(frozen=True)
+class Action:
+    """One thing to act on."""
+
+    place: str
+    verdict: str
+    what: tuple[str, ...]
+    command: str = ""
+    """Shows it again, and nothing else."""
+    accept: str = ""
+    """The entry that accepts it; reason, link and day are left to a person."""
+
+
+def actions(report: Report) -> list[Action]:
+    """What blocks or could not be decided, in the order in which it matters."""
+    found = [action for cell in report.cells for action in _of_cell(cell)]
+    found += [Action("gate/accepted.toml", "stale", (line,)) for run in report.runs for line in run.finding.stale]
+    found += [Action(place, "missing", ("no report of this cell was given",)) for place in report.missing]
+    order = (*map(str, BLOCKING), "SLOWER", "stale", "errored", "missing", "UNDECIDED")
+    return sorted(found, key=lambda action: order.index(action.verdict))
+
+
+def _of_cell(cell: Cell) -> Iterator[Action]:
+    place = f"{cell.network}, {cell.variant}"
+    if cell.numerics is not None and cell.numerics.verdict in (*BLOCKING, NumericVerdict.ERRORED):
+        yield _numeric(cell, cell.numerics, place)
+    for batch, effect in cell.effects:
+        if effect.verdict in (SpeedVerdict.SLOWER, SpeedVerdict.UNDECIDED, SpeedVerdict.ERRORED):
+            command = _command(cell, "--speed-only", "--batch", str(batch))
+            where = f"{place}, batch {batch}, {effect.quantity}"
+            yield Action(where, str(effect.verdict), tuple(_costs(effect)), command)
+            if effect.verdict is SpeedVerdict.ERRORED:
+                return  # a worker that fails has no cost at all: said once
+
+
+def _numeric(cell: Cell, numerics: Numerics, place: str) -> Action:
+    tap = numerics.decided_by
+    if tap is None or numerics.verdict is NumericVerdict.ERRORED:
+        return Action(place, str(numerics.verdict), (numerics.reason,), _command(cell, "--numerics-only"))
+    what = [f"where: {_tap(tap)}"]
+    first = numerics.first_moved
+    if first is not None and first != tap:
+        what.append(f"first that moved: {_tap(first)}")
+    what.append(
+        f"the same bits: {len(numerics.identical_taps)} of {sum(t.check == 'local' for t in numerics.taps)} operators"
+    )
+    return Action(place, str(numerics.verdict), tuple(what), _command(cell, "--numerics-only"), _entry(cell, numerics))
+
+
+def _tap(tap: TapDrift) -> str:
+    """One tap before and after: `conv3 (conv, local): 21.4 → 11.2 bits, float32 → tf32: …`."""
+    said = f"{tap.tap} ({tap.operator + ', ' if tap.operator else ''}{tap.check.replace('_', ' ')}): {tap.change}"
+    if tap.bits_before is not None and tap.bits_after is not None:
+        said += f"; {tap.bits_before:.1f} → {tap.bits_after:.1f} bits"
+    if tap.noise_before is not None and tap.noise_after is not None:
+        said += f"; {tap.noise_before:.3g} → {tap.noise_after:.3g} {tap.unit}"
+    said += f"; {tap.class_before} → {tap.class_after}" if tap.class_before != tap.class_after else ""
+    return said + (f"; {tap.message}" if tap.message else "")
+
+
+def _costs(effect: Effect) -> Iterator[str]:
+    if effect.estimate is not None:
+        limits = f"limits {percent(effect.low)} to {percent(effect.high)}"
+        yield f"{percent(effect.estimate)}, {limits}, {effect.blocks} blocks"
+    if effect.reason:
+        yield effect.reason
+    if effect.verdict is SpeedVerdict.UNDECIDED:
+        yield f"these blocks could have shown {smallest(effect)}; more blocks (--looks) or a quieter machine show less"
+
+
+def _command(cell: Cell, *words: str) -> str:
+    own = ["--spec", cell.run.specs.get(cell.network, cell.network), "--lowering", cell.variant.lowering]
+    return f"nox -s gate -- {shell([*cell.run.arguments, *own, *words])}"
+
+
+def _entry(cell: Cell, numerics: Numerics) -> str:
+    """An entry of accepted.toml for the taps with this verdict, where a package that was asked for has two versions."""
+    sides = cell.run.finding.sides
+    change = next((own for own in sides.changes if own.asked and own.before and own.after), None)
+    if change is None:
+        return ""
+    taps = list(dict.fromkeys(tap.tap for tap in numerics.taps if tap.verdict is numerics.verdict))
+    values = {
+        "framework": sides.framework, "package": change.package, "before": f"=={change.before}",
+        "after": f"=={change.after}", "networks": [cell.network], "lowerings": [cell.variant.lowering], "taps": taps,
+        "verdict": str(numerics.verdict),
+    }  # fmt: skip
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
+    lines += ['reason = ""  # why this is right, in one sentence', 'link = ""    # where that was found out']
+    return "\n".join(["[[accepted]]", *lines, f"expires =     # a day, at most {ACCEPTED_FOR.days} from now"])

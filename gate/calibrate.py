@@ -1,0 +1,57 @@
+"""`python -m gate --calibrate`: how often this runner sees a slow-down where there is none."""
+
+from argparse import Namespace
+from collections.abc import Callable
+
+from gate import calibration
+from gate.environments import installed_in
+from gate.options import mode_of
+from gate.packages import FRAMEWORK_OF, framework_of
+from gate.plan import Cell, Plan
+from gate.results import Calibration, Side
+from gate.run import ROOT
+from impls.environments import interpreter
+from impls.frameworks import FrameworkName, Variant
+from spec.exits import InputError
+from spec.load import load
+
+#: False alarms come from the machine: the framework that starts quickest and a small network show most of them.
+FRAMEWORK: FrameworkName = "onnx"
+NETWORK = "alexnet_narrow"
+
+JOURNAL = ROOT / "build" / "calibration.jsonl"
+
+
+def calibrate(options: Namespace, tell: Callable[[str], None]) -> Calibration:
+    """An environment against itself, until there are enough verdicts; raises InputError and NotRunError."""
+    if options.sides or options.candidate_python or options.baseline_report:
+        raise InputError(
+            "--calibrate: expected no sides, which are one and the same here, found some; --framework or "
+            "--baseline-python say what is timed"
+        )
+    side, framework = _side(options, tell)
+    variant_of = mode_of(framework, options)
+    cells = [
+        Cell(load(spec), Variant(framework, options.device, options.dtype, variant_of, lowering), batch)
+        for spec in dict.fromkeys(options.spec or (NETWORK,))
+        for lowering in options.lowering
+        for batch in options.batch
+    ]
+    plan = Plan(threads=options.threads or Plan().threads, timeout_s=options.timeout, looks=tuple(options.looks))
+    if options.fresh:
+        JOURNAL.unlink(missing_ok=True)
+    found = calibration.calibrate(framework, side, cells, plan, options.verdicts, tell, JOURNAL)
+    JOURNAL.unlink(missing_ok=True)
+    return found
+
+
+def _side(options: Namespace, tell: Callable[[str], None]) -> tuple[Side, FrameworkName]:
+    python = options.baseline_python
+    if python is None:
+        framework = framework_of((), options.framework or FRAMEWORK)
+        python = str(interpreter(framework, tell))
+        label = f"requirements/{framework}.txt"
+        return Side("baseline", label, python, installed_in(python).packages), framework
+    packages = installed_in(python).packages
+    framework = framework_of([name for name in packages if name in FRAMEWORK_OF], options.framework)
+    return Side("baseline", python, python, packages), framework

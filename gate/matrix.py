@@ -1,0 +1,96 @@
+"""`python -m gate list`: the cells upgrade × device × network as JSON, each with the arguments that run it.
+
+An upgrade is a pair BASELINE CANDIDATE, several may follow each other: framework × version. Which framework is gated
+where an interpreter or a report stands for a side is known only where that is, and then left empty.
+"""
+
+from argparse import Namespace
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from gate.options import mode_of, named_specs, parsed_list, shell, words_of
+from gate.packages import asked_sides, framework_of
+from gate.results import Side
+from impls.frameworks import FrameworkName
+from spec.exits import InputError
+from spec.load import load
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One cell of the matrix."""
+
+    name: str
+    framework: str
+    baseline: str
+    candidate: str
+    device: str
+    network: str
+    spec: str
+    options: str
+    """Of `python -m gate`, beside sides, framework and spec: what action.yml calls so."""
+    arguments: str
+    """All that runs the cell: `python -m gate` and these."""
+    report: str
+    """A folder that no other cell has."""
+
+
+def listed(arguments: list[str]) -> dict[str, Any]:
+    """The cells that the arguments ask for, fit for a GitHub matrix; raises InputError."""
+    options = parsed_list(arguments)
+    cells = [
+        _planned(index, pair, spec, device, options)
+        for index, pair in enumerate(_pairs(options))
+        for device in options.device
+        for spec in named_specs(options)
+    ]
+    seen: set[tuple[str, ...]] = set()
+    for cell in cells:
+        key = (cell.baseline, cell.candidate, cell.device, cell.network)
+        if key in seen:
+            raise InputError(f"expected each cell once, found {cell.name} twice")
+        seen.add(key)
+    return {"include": [asdict(cell) for cell in cells]}
+
+
+def _pairs(options: Namespace) -> list[list[str]]:
+    """The sides of each upgrade."""
+    there = [options.baseline_python or options.baseline_report, options.candidate_python]
+    expected = 2 - sum(side is not None for side in there)
+    if expected == 0 and not options.sides:
+        return [[]]
+    if expected == 0 or not options.sides or len(options.sides) % expected:
+        what = ("no side", "a multiple of one side", "pairs of BASELINE and CANDIDATE")[expected]
+        raise InputError(f"expected {what}, found {len(options.sides)}; see `python -m gate list --help`")
+    return [options.sides[i : i + expected] for i in range(0, len(options.sides), expected)]
+
+
+def _planned(index: int, sides: list[str], spec: str, device: str, options: Namespace) -> Planned:
+    known = Side("baseline", str(options.baseline_report), "") if options.baseline_report else None
+    baseline, candidate = asked_sides(
+        sides,
+        baseline_python=options.baseline_python,
+        candidate_python=options.candidate_python,
+        baseline_side=known,
+    )
+    framework: FrameworkName | None = None
+    if not (baseline.is_there or candidate.is_there) or options.framework is not None:
+        before, after = baseline.requirements, candidate.requirements
+        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+        framework = framework_of(changed, options.framework)
+        mode_of(framework, options)
+    network = load(spec).name
+    beside = [*words_of(options, ("framework", "baseline_python", "candidate_python")), "--device", device]
+    own = [*sides, *words_of(options), "--spec", spec, "--device", device]
+    return Planned(
+        name=f"{baseline.label} → {candidate.label}, {device}, {network}",
+        framework=framework or "",
+        baseline=baseline.label,
+        candidate=candidate.label,
+        device=device,
+        network=network,
+        spec=spec,
+        options=shell(beside),
+        arguments=shell(own),
+        report=f"reports/{index + 1}-{framework or 'gate'}-{device}-{network}",
+    )

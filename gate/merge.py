@@ -1,0 +1,114 @@
+"""`python -m gate merge`: the reports of cells that were run apart, as one verdict."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from gate import report
+from gate.results import Side, Sides
+from gate.verdict import Report, Run
+from spec.exits import InputError, one_line
+
+
+class _Cell(BaseModel):
+    """What is read of a cell that `gate list` printed."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    name: str
+    baseline: str
+    candidate: str
+    device: str
+    network: str
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What no other cell has."""
+        return (self.baseline, self.candidate, self.device, self.network)
+
+
+class _Matrix(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+    include: list[_Cell]
+
+
+def merged(paths: Sequence[Path], cells: Path | None = None) -> Report:
+    """The report of all; raises InputError for another format, other sides, and what is there twice.
+
+    `cells` is a file that `gate list` printed: a cell of it without a report was not run.
+    """
+    given = [(path, report.read(path)) for path in paths]
+    runs = [(path, run) for path, own in given for run in own.runs]
+    _require_same_sides(runs)
+    _require_once(runs)
+    missing = [place for _, own in given for place in own.missing]
+    if cells is not None:
+        there = {key for _, run in runs for key in _keys(run)}
+        missing += [cell.name for cell in _expected(cells) if cell.key not in there]
+    return Report(tuple(run for _, run in runs), tuple(dict.fromkeys(missing)))
+
+
+def _keys(run: Run) -> list[tuple[str, ...]]:
+    sides = run.finding.sides
+    found = [own.network for own in run.finding.numerics] + [own.network for own in run.finding.speed]
+    return [(sides.baseline.label, sides.candidate.label, run.device, network) for network in dict.fromkeys(found)]
+
+
+def _require_same_sides(runs: Sequence[tuple[Path, Run]]) -> None:
+    """Of one upgrade on one device, all cells must have had the same environments."""
+    first: dict[tuple[str, ...], tuple[Path, Sides]] = {}
+    for path, run in runs:
+        sides = run.finding.sides
+        key = (sides.framework, sides.baseline.label, sides.candidate.label, run.device)
+        other, known = first.setdefault(key, (path, sides))
+        for before, here in ((known.baseline, sides.baseline), (known.candidate, sides.candidate)):
+            found = _differs(before, here)
+            if found:
+                raise InputError(
+                    f"{path}: expected the {here.name} {here.label!r:.80} of {other}, found {found}; "
+                    f"run all cells with the same packages"
+                )
+
+
+def _differs(before: Side, here: Side) -> str:
+    names = [
+        name
+        for name in sorted(before.packages.keys() | here.packages.keys())
+        if before.packages.get(name) != here.packages.get(name)
+    ]
+    packages: Mapping[str, str] = here.packages
+    return ", ".join(f"{name} {packages.get(name, 'missing')}" for name in names[:3])
+
+
+def _require_once(runs: Sequence[tuple[Path, Run]]) -> None:
+    seen: dict[tuple[str, ...], Path] = {}
+    for path, run in runs:
+        sides = run.finding.sides
+        upgrade = (sides.framework, sides.baseline.label, sides.candidate.label)
+        own = [("numerics", cell.network, str(cell.variant)) for cell in run.finding.numerics]
+        own += [(f"speed at batch {cell.batch}", cell.network, str(cell.variant)) for cell in run.finding.speed]
+        for what, network, variant in own:
+            key = (*upgrade, what, network, variant)
+            if key in seen:
+                raise InputError(
+                    f"{path}: expected each cell once, found {what} of {network}, {variant} in {seen[key]} too"
+                )
+            seen[key] = path
+
+
+def _expected(path: Path) -> list[_Cell]:
+    try:
+        return _Matrix.model_validate(json.loads(path.read_text(encoding="utf-8"))).include
+    except OSError as error:
+        raise InputError(
+            f"--cells {path}: expected what `gate list` prints, found: {error.strerror or error}"
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        at = ".".join(map(str, first["loc"]))
+        raise InputError(
+            f"--cells {path}: {at:.80}: {one_line(first['msg'])}; expected what `gate list` prints"
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"--cells {path}: expected what `gate list` prints, found no JSON: {error}") from None

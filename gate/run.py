@@ -1,0 +1,171 @@
+"""One gate from its options to what it found: both environments, the numbers of each network, then the costs."""
+
+import os
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from bench.environment import capture
+from gate import accepted, calibration, numerics, speed
+from gate.environments import prepare
+from gate.finished import Finished
+from gate.numerics import Cases
+from gate.options import mode_of, named_specs, words_of
+from gate.plan import Cell, Plan
+from gate.results import Finding, Numerics, NumericVerdict, Sides, Speed
+from gate.stored import known_alone, stored_side
+from gate.verdict import Run, void
+from impls.frameworks import FrameworkName, Variant
+from spec.exits import InputError, NotRunError
+from spec.load import load
+from spec.network import Network
+
+ROOT = Path(__file__).parents[1]
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What is to be done, all of it known to be possible before anything is run."""
+
+    options: Namespace
+    networks: dict[str, Network]
+    """By how each was asked for."""
+    entries: tuple[accepted.Entry, ...]
+
+    @property
+    def cases(self) -> dict[str, Cases]:
+        """What both sides are compared on, by network."""
+        own = self.options
+        threads = own.threads or os.cpu_count() or 1
+        return {
+            network.name: Cases(
+                spec, own.device, own.dtype, own.mode, tuple(own.lowering), seeds=own.seeds, threads=threads,
+                timeout_s=own.timeout,
+            )
+            for spec, network in self.networks.items()
+        }  # fmt: skip
+
+    @property
+    def plan(self) -> Plan:
+        """How costs are measured."""
+        own = self.options
+        return Plan(threads=own.threads or Plan().threads, timeout_s=own.timeout, looks=tuple(own.looks))
+
+    def cells(self, framework: FrameworkName) -> list[Cell]:
+        """What is timed."""
+        own = self.options
+        mode = mode_of(framework, own)
+        return [
+            Cell(network, Variant(framework, own.device, own.dtype, mode, lowering), batch)
+            for network in self.networks.values()
+            for lowering in own.lowering
+            for batch in own.batch
+        ]
+
+
+def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
+    """What a gate found, and what it kept while it ran, which goes when the report is there.
+
+    Raises InputError and NotRunError.
+    """
+    start = time.monotonic()
+    asked = _asked(options)
+    stored, framework = (None, options.framework) if options.baseline_report is None else stored_side(options)
+    sides = prepare(
+        options.sides,
+        baseline_python=options.baseline_python,
+        candidate_python=options.candidate_python,
+        baseline_side=stored,
+        framework=framework,
+        progress=tell,
+    )
+    sides = sides if stored is None else known_alone(sides)
+    cells = [] if options.numerics_only or stored is not None else asked.cells(sides.framework)
+    mode_of(sides.framework, options)
+    machine = capture(asked.plan.threads)
+    finished = Finished.of(sides, asked.cases, asked.plan, cells, options.baseline_report, machine)
+    if options.fresh:
+        finished.forget()
+    notes = _left_out(options)
+    found: tuple[Numerics, ...] = ()
+    stale: tuple[str, ...] = ()
+    if not options.speed_only:
+        compared = [own for name in asked.cases for own in _numerics(sides, name, asked, finished, tell)]
+        applied = accepted.apply(compared, sides, asked.entries)
+        found, stale = applied.numerics, applied.stale
+    costs: tuple[Speed, ...] = ()
+    known = None
+    if cells:
+        finished.count_blocks()
+        costs = void(found, speed.judge(sides, cells, asked.plan, tell, finished.blocks))
+        at_hand = calibration.read(calibration.machine_of(asked.plan.threads))
+        known = at_hand.calibration
+        notes += [at_hand.note] if known is None else []
+    finding = Finding(sides, found, costs, known, machine, stale)
+    specs = {network.name: spec for spec, network in asked.networks.items()}
+    told = (*notes, *finished.notes)
+    whole = Run(finding, tuple(_common(options)), specs, options.device, told, time.monotonic() - start)
+    return whole, finished
+
+
+def require_folder(folder: Path) -> None:
+    """Raise NotRunError where no report could be written, before minutes are spent on it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "a folder that cannot be written to" if there.is_dir() else "no folder"
+        raise NotRunError(f"--report {folder}: expected a folder for the report, found {what} at {there}")
+    if shutil.disk_usage(there).free < 2**20:
+        raise NotRunError(f"--report {folder}: expected room for the report, found less than 1 MiB free at {there}")
+
+
+def _asked(options: Namespace) -> _Asked:
+    networks: dict[str, Network] = {}
+    for spec in named_specs(options):
+        network = load(spec)
+        same = next((other for other, own in networks.items() if own.name == network.name), None)
+        if same is not None:
+            raise InputError(
+                f"--spec: expected networks with names of their own, found {network.name!r} in {same} and {spec}"
+            )
+        networks[spec] = network
+    return _Asked(options, networks, accepted.entries(date.today()))
+
+
+def _numerics(sides: Sides, name: str, asked: _Asked, finished: Finished, tell: Tell) -> list[Numerics]:
+    earlier = finished.numerics(name)
+    if earlier is not None:
+        tell(f"numerics: {name}: finished before")
+        return earlier
+    folder = finished.folder / "numerics" / name
+    found = numerics.compare(
+        sides, asked.cases[name], folder, lambda text: tell(f"numerics: {name}: {text}"), asked.options.baseline_report
+    )
+    if all(own.verdict is not NumericVerdict.ERRORED for own in found):
+        finished.keep(name, found)
+    return found
+
+
+def _left_out(options: Namespace) -> list[str]:
+    notes = []
+    if options.numerics_only:
+        notes.append("speed was not measured: --numerics-only")
+    if options.speed_only:
+        notes.append("numerics were not compared (--speed-only): a speed-up may be a loss of precision")
+    if options.baseline_report is not None:
+        notes.append(
+            "speed was not measured: a report stands for the baseline, and only two environments can be paired"
+        )
+    return notes
+
+
+def _common(options: Namespace) -> list[str]:
+    """The arguments that each cell repeats."""
+    device = ["--device", options.device] if options.device != "cpu" else []
+    leave_out = ("lowering", "batch", "numerics_only", "speed_only")
+    return [*options.sides, *words_of(options, leave_out), *device]

@@ -1,0 +1,150 @@
+"""One verdict over all that was gated: of one run, or of many that were merged."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gate.results import Change, Effect, Finding, Numerics, NumericVerdict, Sides, Speed, SpeedVerdict
+from impls.frameworks import Variant
+from spec.exits import Exit
+
+#: How a verdict is called.
+WORDS: Mapping[Exit, str] = {
+    Exit.PASSED: "passed",
+    Exit.DIVERGED: "failed",
+    Exit.NOT_RUN: "not-run",
+    Exit.UNDECIDED: "undecided",
+}
+#: Of several runs, the first of these that any has.
+ORDER = (Exit.DIVERGED, Exit.NOT_RUN, Exit.UNDECIDED, Exit.PASSED)
+
+#: From what needs a look first to what needs none.
+SPEED_ORDER = (
+    SpeedVerdict.SLOWER,
+    SpeedVerdict.ERRORED,
+    SpeedVerdict.UNDECIDED,
+    SpeedVerdict.VOID,
+    SpeedVerdict.FASTER,
+    SpeedVerdict.OK,
+    SpeedVerdict.SKIPPED,
+)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one gate found, and how to get it again."""
+
+    finding: Finding
+    arguments: tuple[str, ...]
+    """Of `python -m gate`, without those that choose a cell."""
+    specs: Mapping[str, str]
+    """How each network was asked for, by its name."""
+    device: str
+    notes: tuple[str, ...] = ()
+    """What a reader has to know: results that were reused, what was left out."""
+    duration_s: float = 0.0
+
+    @property
+    def title(self) -> str:
+        """What is upgraded: `jax 0.9.2 → 0.10.2`."""
+        return title(self.finding.sides)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One variant of one network: a row of the table."""
+
+    run: Run
+    network: str
+    variant: Variant
+    numerics: Numerics | None
+    speed: tuple[Speed, ...]
+
+    @property
+    def effects(self) -> list[tuple[int, Effect]]:
+        """What became of each cost, with its batch."""
+        return [(speed.batch, effect) for speed in self.speed for effect in speed.effects]
+
+    @property
+    def worst_speed(self) -> SpeedVerdict | None:
+        """What needs a look first; None where nothing was timed."""
+        verdicts = {effect.verdict for _, effect in self.effects}
+        return next((verdict for verdict in SPEED_ORDER if verdict in verdicts), None)
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that was found."""
+
+    runs: Sequence[Run]
+    missing: tuple[str, ...] = field(default=())
+    """Cells that were expected, and of which there is no report."""
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code of all: the worst of any run; a cell without a report was not run."""
+        found = {run.finding.exit for run in self.runs} | ({Exit.NOT_RUN} if self.missing or not self.runs else set())
+        return next(code for code in ORDER if code in found)
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in a word."""
+        return WORDS[self.exit]
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The rows of the table, in the order in which they were run."""
+        return [cell for run in self.runs for cell in _cells(run)]
+
+    @property
+    def title(self) -> str:
+        """What is upgraded, each upgrade once."""
+        return "; ".join(dict.fromkeys(run.title for run in self.runs))
+
+
+def void(numerics: Iterable[Numerics], speed: Iterable[Speed]) -> tuple[Speed, ...]:
+    """The costs, where what got faster by computing something else is no speed-up."""
+    changed = {(own.network, own.variant): reason for own in numerics if (reason := _changed_class(own))}
+    return tuple(
+        replace(
+            cell, effects=tuple(_void(effect, changed.get((cell.network, cell.variant))) for effect in cell.effects)
+        )
+        for cell in speed
+    )
+
+
+def title(sides: Sides) -> str:
+    """An upgrade in a few words: the packages that were asked for, or the labels of both sides where those are many."""
+    asked = [change for change in sides.changes if change.asked]
+    if 0 < len(asked) <= 3:
+        return ", ".join(moved(change) for change in asked)
+    return f"{sides.baseline.label} → {sides.candidate.label}"
+
+
+def moved(change: Change) -> str:
+    """A package and its versions: `jax 0.9.2 → 0.10.2`."""
+    return f"{change.package} {change.before or 'none'} → {change.after or 'none'}"
+
+
+def _cells(run: Run) -> list[Cell]:
+    numerics = {(own.network, own.variant): own for own in run.finding.numerics}
+    speed: dict[tuple[str, Variant], list[Speed]] = {}
+    for cell in run.finding.speed:
+        speed.setdefault((cell.network, cell.variant), []).append(cell)
+    keys = dict.fromkeys([*numerics, *speed])
+    return [Cell(run, *key, numerics.get(key), tuple(speed.get(key, []))) for key in keys]
+
+
+def _changed_class(numerics: Numerics) -> str:
+    """Why what got faster computes something else; empty where it does not."""
+    if numerics.verdict in (NumericVerdict.DIVERGED, NumericVerdict.PRECISION):
+        return f"numerics: {numerics.verdict}"
+    for tap in numerics.taps:
+        if tap.verdict is NumericVerdict.ACCEPTED and tap.class_before != tap.class_after:
+            return f"numerics: {tap.tap} went from {tap.class_before} to {tap.class_after}, accepted or not"
+    return ""
+
+
+def _void(effect: Effect, reason: str | None) -> Effect:
+    if reason is None or effect.verdict is not SpeedVerdict.FASTER:
+        return effect
+    return replace(effect, verdict=SpeedVerdict.VOID, reason=f"no speed-up: {reason}")

@@ -1,0 +1,46 @@
+"""Files that are written together: all of them, or none."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from spec.exits import NotRunError
+
+
+def write_all(folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write `texts` by name under `folder`; raises NotRunError, and then leaves it as it was."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
+            for name, text in texts.items():
+                (Path(partial) / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            _replace_all(texts.keys(), Path(partial), folder)
+    except OSError as error:
+        for path in missing:
+            with contextlib.suppress(OSError):
+                path.rmdir()
+        raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
+    return [folder / name for name in texts]
+
+
+def _replace_all(names: Iterable[str], partial: Path, folder: Path) -> None:
+    """Move files from `partial` to `folder`, in place of those of before: all of them, or none."""
+    moved = []
+    try:
+        for name in names:
+            before = partial / f"{name}.before"
+            if (folder / name).is_file():
+                (folder / name).replace(before)
+            moved.append(name)
+            (partial / name).replace(folder / name)
+    except BaseException:
+        for name in moved:
+            before = partial / f"{name}.before"
+            with contextlib.suppress(OSError):
+                if before.exists():
+                    before.replace(folder / name)
+                else:
+                    (folder / name).unlink()
+        raise
