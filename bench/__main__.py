@@ -27,9 +27,9 @@ from spec.terminal import progress
 
 WORKLOADS = ("forward",)
 
-#: Has glibc ask for huge pages. Else each large tensor that a framework allocates anew costs a page fault every 4 KiB,
-#: which can take longer than its arithmetic.
-HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+#: Has glibc ask for huge pages and keep the memory that it has. Else each large tensor that a framework allocates anew
+#: costs a page fault every 4 KiB, which can take longer than its arithmetic.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1:glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=4000000000"}
 
 
 def main(arguments: list[str]) -> Exit:
@@ -94,7 +94,7 @@ def _parser() -> Arguments:
         "--huge-pages",
         choices=("fast", "all", "none"),
         default="fast",
-        help="whose processes get huge pages: those of the fast lowering, whose launch is part of it; all; or none",
+        help="whose processes keep memory, in huge pages: of the fast lowering, whose launch is part of it; all; none",
     )
     add("--seed", type=count, default=1, metavar="N", help="of weights, inputs and the order of turns")
     add(

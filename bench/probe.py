@@ -9,7 +9,7 @@ from impls.protocol import Load, Prepare, Time
 from spec.network import Network
 
 CHUNK_S = 0.1
-ROUNDS = 3
+ROUNDS = 2
 
 
 def time_alone(

@@ -50,7 +50,7 @@ class Time:
     """Ask a worker to run the prepared workload again and again, one duration a call."""
 
     min_s: float
-    """Go on until so many seconds have passed …"""
+    """Go on until so many seconds have passed, and for two calls at least …"""
     max_calls: int
     """… or until so many calls are done."""
 

@@ -19,6 +19,10 @@ from spec.tensors import read
 _MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
+#: A turn has so many calls at least, however long one takes: one alone would say nothing of its spread.
+LEAST_CALLS = 2
+
+
 class Stopwatch:
     """Times one runner."""
 
@@ -73,7 +77,7 @@ def _durations(step: Callable[[], Any], request: Time) -> tuple[list[float], Any
     clock, start = time.perf_counter, time.perf_counter()
     end, now = start + request.min_s, start
     try:
-        while now < end and len(durations) < request.max_calls:
+        while len(durations) < request.max_calls and (now < end or len(durations) < LEAST_CALLS):
             output = step()
             after = clock()
             durations.append(after - now)

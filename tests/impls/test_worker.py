@@ -206,8 +206,8 @@ def test_examples_of_the_readme_are_requests_and_answers_as_they_are() -> None:
     text = (ROOT / "impls" / "README.md").read_text(encoding="utf-8")
     examples = [json.loads(example) for example in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
     requests = {example["do"]: example for example in examples if "do" in example}
-    assert requests.keys() == {"hello", "load", "trace", "stop"}
-    for do, kind in (("load", Load), ("trace", Trace)):
+    assert requests.keys() == {"hello", "load", "trace", "prepare", "time", "verify", "stop"}
+    for do, kind in (("load", Load), ("trace", Trace), ("prepare", Prepare), ("time", Time), ("verify", Verify)):
         assert requests[do].keys() == {"id", "do"} | {field.name for field in fields(kind)}
     (network,) = (example for example in examples if "graph" in example)
     expected: dict[str, Any] = describe(load("alexnet_narrow"))
