@@ -13,7 +13,7 @@ import pytest
 
 from impls.description import describe
 from impls.frameworks import FRAMEWORKS
-from impls.protocol import PROTOCOL, ErrorKind, Load, Trace
+from impls.protocol import PROTOCOL, ErrorKind, Load, Prepare, Time, Trace, Verify
 from spec import tensors
 from spec.load import load
 
