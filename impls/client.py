@@ -144,7 +144,7 @@ class Worker:
                 encoding="utf-8",
                 errors="replace",
                 env=_environment(self.command) | self.settings,
-                start_new_session=True,
+                process_group=0,  # if we are killed, the system ends a paused group, but no session of its own
             )
         except OSError as error:
             raise WorkerError("not_started", f"{self.command[0]} cannot be started: {error.strerror}") from None

@@ -1,5 +1,6 @@
 """Whatever a worker does wrong has one cause, ends it, and is nobody else's trouble."""
 
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import pytest
 
 from conformance.results import Case, Check, Column, Outcome
 from conformance.suite import Entrant, Files, Settings, run
-from impls.client import MAX_ANSWER, STDERR_CHARACTERS, STDERR_LINES, Worker, WorkerError, framework_command
+from impls.client import MAX_ANSWER, ROOT, STDERR_CHARACTERS, STDERR_LINES, Worker, WorkerError, framework_command
 from impls.frameworks import Variant
 from impls.protocol import Trace
 from spec.network import Network
@@ -273,3 +274,28 @@ def test_suite_starts_a_worker_again_for_the_next_case(
         for case in map(str, [cases[0].case, cases[1].case])
     }
     assert list(outcomes.values()) == [{Outcome.ERRORED}, {Outcome.PASSED}]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks for processes in /proc")
+def test_a_paused_worker_ends_when_the_suite_is_killed() -> None:
+    program = (
+        "import sys, time; from impls.client import Worker\n"
+        "worker = Worker('fake', [sys.executable, '-m', 'tests.impls.fake_worker'], 60)\n"
+        "worker.hello(); worker.pause(); print(worker.pid, flush=True); time.sleep(60)\n"
+    )
+    suite = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert suite.stdout is not None
+    worker = psutil.Process(int(suite.stdout.readline()))
+    assert worker.status() == psutil.STATUS_STOPPED
+    suite.kill()
+    suite.communicate()
+    assert psutil.wait_procs([worker], timeout=10)[1] == []
+
+
+def test_a_resumed_worker_answers() -> None:
+    with Worker("fake", [sys.executable, "-m", "tests.impls.fake_worker"], TIMEOUT_S) as worker:
+        before = worker.hello()
+        worker.pause()
+        worker.resume()
+        assert worker.hello() == before
+        worker.pause()  # and one that is paused can be stopped, which leaving this block does
