@@ -106,7 +106,7 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         costs = void(found, speed.judge(sides, cells, asked.plan, tell, finished.blocks))
         at_hand = calibration.read(calibration.machine_of(asked.plan.threads))
         known = at_hand.calibration
-        notes += [at_hand.note] if known is None else []
+        notes += [at_hand.note] if known is None and calibration.STORED.exists() else []
     finding = Finding(sides, found, costs, known, machine, stale)
     specs = {network.name: spec for spec, network in asked.networks.items()}
     told = (*notes, *finished.notes)
