@@ -22,6 +22,9 @@ from spec.load import find
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("spec", "impls", "conformance", "bench", "gate")
 
+#: So many runs that ended are kept, with the conformance reports of both sides and every block.
+KEPT = 20
+
 #: What makes two machines one, for what was measured on it.
 MACHINE = ("processor", "cores", "allowed_cores", "platform", "device", "flags")
 
@@ -113,6 +116,9 @@ class Finished:
             shutil.rmtree(old, ignore_errors=True)
             if self.folder.exists():
                 self.folder.replace(old)
+                os.utime(old)
+            for path in sorted(place().glob("*.finished"), key=lambda path: path.stat().st_mtime)[:-KEPT]:
+                shutil.rmtree(path, ignore_errors=True)
         except OSError as error:
             raise NotRunError(f"{self.folder}: expected to rename it, found: {error.strerror or error}") from None
 

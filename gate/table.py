@@ -16,7 +16,7 @@ def headline(report: Report) -> str:
     if speed:
         order = [str(verdict) for verdict in SPEED_ORDER]
         said.append("speed: " + ", ".join(f"{speed[verdict]} {verdict}" for verdict in order if speed[verdict]))
-    said += [f"{len(report.missing)} cells without a report"] if report.missing else []
+    said += [f"cells without a report: {len(report.missing)}"] if report.missing else []
     return "; ".join(said)
 
 
