@@ -11,9 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from gate import calibration
+from gate.__main__ import main
 from gate.report import read, write
-from gate.results import NumericVerdict, Quantity, SpeedVerdict
+from gate.results import Calibration, NumericVerdict, Quantity, Side, SpeedVerdict
 from impls.environments import uv_command
+from spec.exits import Exit
 from tests.gate.findings import numerics, report
 from tests.gate.reports import content
 from tests.gate.standin import interpreter
@@ -209,8 +212,46 @@ def test_a_stopped_run_leaves_no_report_and_goes_on_from_what_is_finished(tmp_pa
     assert len(kept) == 1 and kept[0].endswith(".finished")  # a finished run is measured anew
 
 
-def stopped(folder: Path, arguments: tuple[str, ...], at: str, environment: Mapping[str, str]) -> str:
-    """Run the gate, press Ctrl-C once it says `at`; its last line. It must end with 3."""
+def test_a_cancelled_job_ends_like_a_stopped_run(tmp_path: Path) -> None:
+    arguments = (*pair(tmp_path), "--numerics-only")
+    start = "numerics: alexnet_narrow: baseline: "
+    line = stopped(tmp_path, arguments, start, environment(tmp_path), signal.SIGTERM)
+    assert line.startswith("error: interrupted; no report was written")
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_calibration_times_one_environment_against_itself_and_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[object, ...]] = []
+    stored: list[Calibration] = []
+    known = Calibration("this machine", 7, 0, 2, 0.348)
+
+    def calibrate(*arguments: object) -> Calibration:
+        asked.append(arguments)
+        return known
+
+    monkeypatch.setattr(calibration, "calibrate", calibrate)
+    monkeypatch.setattr(calibration, "store", stored.append)
+    monkeypatch.setattr("gate.calibrate.JOURNAL", tmp_path / "calibration.jsonl")
+    python = interpreter(tmp_path, "python")
+    assert main(["--calibrate", "--baseline-python", python, "--verdicts", "7", "--batch", "4"]) is Exit.PASSED
+    ((framework, side, cells, _, verdicts, *_),) = asked
+    assert (framework, verdicts, stored) == ("jax", 7, [known])
+    assert isinstance(side, Side) and side.python == python
+    assert isinstance(cells, list)
+    assert [str(cell) for cell in cells] == ["alexnet_narrow, jax cpu float32 compiled native, batch 4"]
+    assert "0 SLOWER and 2 undecided in 7 verdicts" in capsys.readouterr().out
+
+
+def stopped(
+    folder: Path,
+    arguments: tuple[str, ...],
+    at: str,
+    environment: Mapping[str, str],
+    by: signal.Signals = signal.SIGINT,
+) -> str:
+    """Run the gate, stop it once it says `at`; its last line. It must end with 3."""
     with subprocess.Popen(
         [sys.executable, "-m", "gate", *arguments],
         cwd=folder,
@@ -221,11 +262,13 @@ def stopped(folder: Path, arguments: tuple[str, ...], at: str, environment: Mapp
         encoding="utf-8",
     ) as process:
         assert process.stderr is not None and process.stdout is not None
-        lines = []
+        lines: list[str] = []
+        told: list[str] = []
         for line in process.stderr:
             lines.append(line)
-            if line.startswith(at):
-                process.send_signal(signal.SIGINT)
+            if line.startswith(at) and len(told) == 0:
+                told.append(line)
+                process.send_signal(by)
         assert process.stdout.read() == ""
     assert process.returncode == 3, lines[-3:]
     assert [line for line in lines if line.startswith("error")] == lines[-1:]

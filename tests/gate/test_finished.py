@@ -1,4 +1,4 @@
-"""What a stopped run leaves is found by the same comparison alone; what a finished one leaves is no start for another."""
+"""What a stopped run leaves is found by the same comparison alone; what a finished one leaves, by none."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -68,12 +68,14 @@ def test_a_finished_run_is_kept_and_not_gone_on_from(place: Path) -> None:
 
 
 def test_the_oldest_finished_runs_go(place: Path) -> None:
+    keys = []
     for seeds in range(5, 5 + KEPT + 2):
         own = Finished.of(**SAME | {"cases": {"alexnet": Cases("alexnet", seeds=seeds)}})
         own.keep("alexnet", [numerics()])
         own.close()
+        keys.append(own.key)
     assert len(list(place.iterdir())) == KEPT
-    assert (place / f"{own.key}.finished").is_dir()
+    assert (place / f"{keys[-1]}.finished").is_dir()
 
 
 def test_a_damaged_entry_is_made_again() -> None:
