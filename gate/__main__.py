@@ -3,6 +3,7 @@
 `python -m gate list …` prints the cells of a matrix as JSON, `python -m gate merge REPORT.json …` joins their reports.
 """
 
+import errno
 import json
 import signal
 from argparse import Namespace
@@ -22,6 +23,10 @@ from gate.verdict import Report
 from spec.arguments import Arguments
 from spec.exits import Exit, NotRunError, end
 from spec.terminal import progress
+
+
+#: What a system says of a disk, a quota or a file that can take no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def main(arguments: list[str]) -> Exit:
@@ -66,13 +71,20 @@ def _merge(arguments: list[str]) -> Exit:
 
 
 def _stoppable(do: Callable[[Namespace], Exit], options: Namespace) -> Exit:
-    """Do it; stopped by Ctrl-C or SIGTERM, say that nothing is lost."""
+    """Do it; stopped by Ctrl-C, SIGTERM or a full disk, say that nothing is lost."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return do(options)
     except KeyboardInterrupt:
         raise NotRunError(
             "interrupted; no report was written; the same command goes on from what is finished"
+        ) from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise NotRunError(
+            f"{error.filename or 'disk'}: expected room to write, found: {error.strerror}; no report was written; "
+            f"the same command goes on from what is finished"
         ) from None
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -1,5 +1,6 @@
 """`python -m gate` as a user runs it: wrong input ends with one line and nothing written, a stopped run goes on."""
 
+import errno
 import json
 import os
 import resource
@@ -16,7 +17,7 @@ from gate.__main__ import main
 from gate.report import read, write
 from gate.results import Calibration, NumericVerdict, Quantity, Side, SpeedVerdict
 from impls.environments import uv_command
-from spec.exits import Exit
+from spec.exits import Exit, NotRunError
 from tests.gate.findings import numerics, report
 from tests.gate.reports import content
 from tests.gate.standin import interpreter
@@ -164,6 +165,18 @@ def test_a_full_disk_leaves_the_report_before(tmp_path: Path) -> None:
     )
     assert_refused(full, 3, "reports: expected to write the report", "File too large")
     assert {path: path.read_bytes() for path in (tmp_path / "reports").iterdir()} == before
+
+
+def test_a_disk_that_fills_up_during_a_run_is_no_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "some/file")
+
+    monkeypatch.setattr("gate.__main__.run", full)
+    with pytest.raises(
+        NotRunError, match="some/file: expected room to write, found: No space left on device; no report"
+    ):
+        main([*JAX, "--report", str(tmp_path)])
+    assert files(tmp_path) == set()
 
 
 # --- Runs -------------------------------------------------------------------------------------------------------------
