@@ -24,7 +24,6 @@ from spec.arguments import Arguments
 from spec.exits import Exit, NotRunError, end
 from spec.terminal import progress
 
-
 #: What a system says of a disk, a quota or a file that can take no more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
