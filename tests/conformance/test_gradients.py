@@ -79,7 +79,7 @@ def _places(values: Array, seed: int) -> list[tuple[int, ...]]:
 
 
 def _stepped(values: Array, place: tuple[int, ...]) -> Array:
-    stepped = values.astype(np.complex128)
+    stepped: Array = values.astype(np.complex128)
     stepped[place] += 1j * H
     return stepped
 
@@ -87,7 +87,7 @@ def _stepped(values: Array, place: tuple[int, ...]) -> Array:
 def _assert_derivative(
     layer: Layer, inputs: tuple[Array, ...], tensors: dict[str, Array], g: Array, mask: Mask | None, actual: float
 ) -> None:
-    wide = tuple(x.astype(np.complex128) for x in inputs)
+    wide: tuple[Array, ...] = tuple(x.astype(np.complex128) for x in inputs)
     terms = g * train_layer(layer, wide, tensors, mask).imag / H
     assert abs(actual - terms.sum()) <= RELATIVE * np.abs(terms).sum() + 1e-300
 
@@ -230,24 +230,27 @@ def test_noise_scales_of_a_convolution_are_its_gradients_of_squares(
         np.testing.assert_allclose(scale**2, squared.parameters[name], rtol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["conv", "dense", "lrn", "max", "avg", "mean", "tanh", "softmax", "batch"])
+LOSSY: dict[str, AnyOperator] = {
+    "conv": Conv(
+        name="a", op="conv", out_channels=8, kernel=(3, 5), stride=(2, 1), pads=(1, 2, 0, 1), groups=2, bias=True
+    ),
+    "dense": Dense(name="a", op="dense", in_features=40, out_features=30, bias=True),
+    "lrn": Lrn(name="a", op="lrn", n=5, k=2.0, alpha=0.1, alpha_convention="sum", beta=0.75, scope="whole"),
+    "max": MaxPool(name="a", op="max_pool", kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1), rounding="ceil"),
+    "avg": AvgPool(
+        name="a", op="avg_pool", kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1), rounding="ceil",
+        padding_counted=False,
+    ),
+    "mean": GlobalAvgPool(name="a", op="global_avg_pool"),
+    "tanh": Tanh(name="a", op="tanh"),
+    "softmax": Softmax(name="a", op="softmax"),
+    "batch": BatchNorm(name="a", op="batch_norm", epsilon=1e-3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOSSY)
 def test_float32_gradients_stay_within_a_few_noise_units(name: str) -> None:
-    operator: AnyOperator = {
-        "conv": Conv(
-            name="a", op="conv", out_channels=8, kernel=(3, 5), stride=(2, 1), pads=(1, 2, 0, 1), groups=2, bias=True
-        ),
-        "dense": Dense(name="a", op="dense", in_features=40, out_features=30, bias=True),
-        "lrn": Lrn(name="a", op="lrn", n=5, k=2.0, alpha=0.1, alpha_convention="sum", beta=0.75, scope="whole"),
-        "max": MaxPool(name="a", op="max_pool", kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1), rounding="ceil"),
-        "avg": AvgPool(
-            name="a", op="avg_pool", kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1), rounding="ceil",
-            padding_counted=False,
-        ),
-        "mean": GlobalAvgPool(name="a", op="global_avg_pool"),
-        "tanh": Tanh(name="a", op="tanh"),
-        "softmax": Softmax(name="a", op="softmax"),
-        "batch": BatchNorm(name="a", op="batch_norm", epsilon=1e-3),
-    }[name]  # fmt: skip
+    operator = LOSSY[name]
     shape = (3, 40) if name in ("dense", "softmax") else (3, 6, 11, 9)
     layer = shaped(operator, (shape[1:],))
     x = drawn(0, shape).astype(np.float32)
@@ -276,9 +279,9 @@ def _directional(
     network: Network, tensors: dict[str, Array], x: Array, labels: Any, masks: Masks, name: str, direction: Array
 ) -> float:
     """The loss's derivative along `direction` of one tensor, or of the input, by the complex step."""
-    moved = x if name == network.input.name else tensors[name]
-    moved = moved.astype(np.complex128) + 1j * H * direction
-    wide = x.astype(np.complex128)
+    still = x if name == network.input.name else tensors[name]
+    moved: Array = still.astype(np.complex128) + 1j * H * direction
+    wide: Array = x.astype(np.complex128)
     if name == network.input.name:
         taps = train_forward(network, tensors, moved, masks)
     else:
