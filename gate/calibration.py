@@ -1,5 +1,6 @@
 """How often this runner sees a difference where there is none: the baseline against itself, stored for later gates."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 from bench.environment import capture
 from gate.plan import Cell, Plan
 from gate.results import Calibration, Side, Sides, Speed, SpeedVerdict
-from gate.speed import Tell, judge
+from gate.speed import Commands, Tell, judge
 from gate.statistics import rate_upper_bound
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError
@@ -44,6 +45,7 @@ def calibrate(
     verdicts: int,
     tell: Tell,
     journal: Path | None = None,
+    commands: Commands | None = None,
 ) -> Calibration:
     """Judge `side` against itself until there are as many verdicts, one a cell; raises NotRunError where one fails."""
     sides = Sides(framework, replace(side, name="baseline"), replace(side, name="candidate"), ())
@@ -52,7 +54,7 @@ def calibrate(
     while len(found) < verdicts:
         run += 1
         tell(f"calibrate: {len(found)} of {verdicts} verdicts")
-        found += judge(sides, cells, replace(plan, seed=plan.seed + run), tell, journal)
+        found += judge(sides, cells, replace(plan, seed=plan.seed + run), tell, journal, commands)
         _require_run(found)
     slower = sum(SpeedVerdict.SLOWER in verdicts_of(speed) for speed in found)
     undecided = sum(SpeedVerdict.UNDECIDED in verdicts_of(speed) for speed in found)
@@ -81,7 +83,8 @@ def store(calibration: Calibration, path: Path = STORED) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            part.unlink()
         raise NotRunError(f"{path}: expected to keep a calibration there, found: {error.strerror}") from None
 
 

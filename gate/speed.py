@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from bench.environment import capture
 from gate.blocks import Bench, Block, Control, Failure, Files, Pace, Sample, SideError, sample_of
 from gate.journal import Journal
 from gate.looks import Look, Series, decide, series_of
@@ -198,7 +199,9 @@ def _command(sides: Sides, side: Side) -> tuple[str, ...]:
 
 def _identity(sides: Sides, cells: Sequence[Cell], plan: Plan, commands: Commands) -> dict[str, Any]:
     """All that blocks depend on: those of anything else are not read again."""
+    machine = capture(plan.threads)
     return {
+        "machine": [machine["processor"], machine["allowed_cores"]],
         "plan": asdict(plan),
         "cells": [[cell.network.sha256, cell.variant.fields(), cell.batch] for cell in cells],
         "sides": [asdict(sides.baseline), asdict(sides.candidate)],
