@@ -286,6 +286,9 @@ def test_a_paused_worker_ends_when_the_suite_is_killed() -> None:
     suite = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     assert suite.stdout is not None
     worker = psutil.Process(int(suite.stdout.readline()))
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while worker.status() != psutil.STATUS_STOPPED and time.monotonic() < deadline_s:
+        time.sleep(0.05)
     assert worker.status() == psutil.STATUS_STOPPED
     suite.kill()
     suite.communicate()
