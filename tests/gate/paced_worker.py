@@ -102,6 +102,10 @@ def main(slower: str, noise: str, how: str = "", path: str = "") -> None:
         left = int(Path(path).read_text())
         Path(path).write_text(str(max(0, left - 1)))
         factor = factor if left else 1.0
+    if how == "sways":  # as slow as it is quick, by turns
+        turn = int(Path(path).read_text())
+        Path(path).write_text(str(turn + 1))
+        factor = factor if turn % 2 else 1.0 / factor
     paced = Paced(factor, float(noise), how)
     for line in sys.stdin:
         request = json.loads(line)

@@ -47,8 +47,10 @@ def test_quicker_candidate_is_faster() -> None:
     assert effect(speed).reason == ""
 
 
-def test_noise_that_hides_a_change_is_undecided_after_the_last_look() -> None:
-    (speed,) = judged(paced(1.0, 0.5), paced(1.0, 0.5))
+def test_noise_that_hides_a_change_is_undecided_after_the_last_look(tmp_path: Path) -> None:
+    count = tmp_path / "count"
+    count.write_text("0")
+    (speed,) = judged(paced(2.0, 0.002, "sways", str(count)))
     found = effect(speed)
     assert found.verdict is SpeedVerdict.UNDECIDED
     assert found.blocks == PLAN.looks[-1]
