@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> Exit:
         machine, stolen = capture(plan.threads), steal_s() - stolen
         report = Report(network, plan.workload, rows, limits, machine, control.spread, stolen, layers)
         drawn = pictures(report)
-    files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn))}, drawn)
+    files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn)), **drawn})
     show(report, files)
     return report.exit
 

@@ -16,10 +16,10 @@ from bench.timing import Row
 mpl.rcParams["svg.hashsalt"] = "lockstep"  # the same figures give the same file
 
 
-def pictures(report: Report) -> dict[str, bytes]:
+def pictures(report: Report) -> dict[str, str]:
     """File name and content of every picture that the rows allow."""
     timed = [row for row in report.rows if row.median_s]
-    drawn: dict[str, bytes] = {}
+    drawn: dict[str, str] = {}
     for device in dict.fromkeys(row.variant.device for row in timed):
         drawn[f"bench-throughput-{device}.svg"] = _throughput(report, [r for r in timed if r.variant.device == device])
     pairs = [pair for pair in speed_ups(report) if any(isinstance(found, Ratio) for found in pair.by_batch.values())]
@@ -30,7 +30,7 @@ def pictures(report: Report) -> dict[str, bytes]:
     return drawn
 
 
-def _layers(report: Report, layers: LayerTimes) -> bytes:
+def _layers(report: Report, layers: LayerTimes) -> str:
     """Each variant's layers, one on the other, beside the floor of each."""
     names = list(dict.fromkeys(name for durations in layers.durations_s.values() for name in durations))
     rooflines = {
@@ -55,7 +55,7 @@ def _layers(report: Report, layers: LayerTimes) -> bytes:
     return _svg(figure)
 
 
-def _throughput(report: Report, rows: Sequence[Row]) -> bytes:
+def _throughput(report: Report, rows: Sequence[Row]) -> str:
     """Images a second over batch, a line a variant, and the roofline above them."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -77,7 +77,7 @@ def _throughput(report: Report, rows: Sequence[Row]) -> bytes:
     return _svg(figure)
 
 
-def _speed_up(report: Report, pairs: Sequence[SpeedUp]) -> bytes:
+def _speed_up(report: Report, pairs: Sequence[SpeedUp]) -> str:
     """How many times faster than the CPU the GPU is, over batch."""
     figure = Figure(figsize=(8, 5), layout="constrained")
     axes = figure.add_subplot()
@@ -93,7 +93,7 @@ def _speed_up(report: Report, pairs: Sequence[SpeedUp]) -> bytes:
     return _svg(figure)
 
 
-def _svg(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
+def _svg(figure: Figure) -> str:
+    buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()

@@ -1,7 +1,6 @@
 """The report of a benchmark: bench.json in pytest-benchmark's format, bench.md and pictures."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -17,7 +16,8 @@ from bench.layers import LayerTimes
 from bench.limits import Limits, element_bytes, key
 from bench.timing import Row
 from impls.frameworks import Variant
-from spec.exits import Exit, NotRunError
+from spec.exits import Exit
+from spec.files import write_all
 from spec.network import Network
 
 FORMAT = "lockstep-bench/1"
@@ -169,20 +169,9 @@ class Report:
         }
 
 
-def write(report: Report, folder: Path, texts: Mapping[str, str], pictures: Mapping[str, bytes]) -> list[Path]:
-    """Write bench.json with `texts` and `pictures` beside it, whole or not at all; raises NotRunError."""
-    contents = {"bench.json": (json.dumps(report.fields(), indent=1, allow_nan=False) + "\n").encode()}
-    contents |= {name: text.encode() for name, text in texts.items()} | dict(pictures)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            for name, content in contents.items():
-                (Path(partial) / name).write_bytes(content)
-            for name in contents:
-                (Path(partial) / name).replace(folder / name)
-    except OSError as error:
-        raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
-    return [folder / name for name in contents]
+def write(report: Report, folder: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write bench.json with `texts` (Markdown, pictures) beside it, whole or not at all; raises NotRunError."""
+    return write_all(folder, {"bench.json": json.dumps(report.fields(), indent=1, allow_nan=False) + "\n", **texts})
 
 
 def round_medians_s(row: Row) -> list[float]:

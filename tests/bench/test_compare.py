@@ -12,7 +12,7 @@ from tests.bench.synthetic import report, row, variant
 
 
 def written(folder: Path, name: str, made: Report) -> Path:
-    (path,) = write(made, folder / name, {}, {})
+    (path,) = write(made, folder / name, {})
     return path
 
 

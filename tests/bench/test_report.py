@@ -22,7 +22,7 @@ TIMED = report(
 
 def test_pytest_benchmark_reads_the_report(tmp_path: Path) -> None:
     for name in ("0001_before", "0002_after"):
-        (path,) = write(TIMED, tmp_path, {}, {})
+        (path,) = write(TIMED, tmp_path, {})
         path.rename(tmp_path / f"{name}.json")
     command = [sys.executable, "-m", "pytest_benchmark", "compare", *map(str, sorted(tmp_path.glob("*.json")))]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
@@ -80,7 +80,7 @@ def test_noisy_machine_is_said_to_be_noisy() -> None:
 def test_pictures_and_markdown_are_made_of_the_rows() -> None:
     drawn = pictures(TIMED)
     assert set(drawn) == {"bench-throughput-cpu.svg"}
-    assert drawn["bench-throughput-cpu.svg"].lstrip().startswith(b"<?xml")
+    assert drawn["bench-throughput-cpu.svg"].lstrip().startswith("<?xml")
     assert drawn == pictures(TIMED)
     text = markdown_text(TIMED, list(drawn))
     assert "| torch cpu float32 eager fast | 1 |" in text
@@ -91,4 +91,4 @@ def test_report_that_cannot_be_written_leaves_nothing(tmp_path: Path) -> None:
     folder = tmp_path / "file"
     folder.write_text("", encoding="utf-8")
     with pytest.raises(NotRunError, match="expected to write the report"):
-        write(TIMED, folder, {}, {})
+        write(TIMED, folder, {})
