@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.utils import canonicalize_name
 from pydantic import AfterValidator, AnyHttpUrl, Field, TypeAdapter, ValidationError
 
 from conformance.caps import Words, within
@@ -51,7 +52,7 @@ class Accepted(Part):
     """A change that is known, understood and wanted."""
 
     framework: FrameworkName
-    package: str = Field(min_length=1)
+    package: Annotated[str, Field(min_length=1), AfterValidator(canonicalize_name)]
     """Whose versions `before` and `after` bound."""
     before: Bound
     after: Bound

@@ -5,7 +5,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +30,8 @@ from spec.tensors import write
 #: Of the baseline and of the candidate.
 Pair = tuple[float, float]
 NAMES = ("baseline", "candidate")
+#: A baseline may refuse these without a word on the upgrade: there is nothing to compare.
+REFUSALS = ("missing_device", "unsupported")
 #: A warm-up that has not settled after so many chunks is measured as it is.
 WARM_UP_CHUNKS = 4
 #: More calls than any chunk has.
@@ -179,10 +181,18 @@ class Control:
         self._product = np.empty_like(self._matrix)
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
-        """Within this the kernel has its threads; setting them takes longer than the kernel."""
+    def ready(self, cpus: Iterable[int]) -> Iterator[None]:
+        """Within this the kernel has its threads, on the processors that it watches; setting them takes longer."""
+        pinned = hasattr(os, "sched_setaffinity")
+        before = os.sched_getaffinity(0) if pinned else set()
         with threadpool_limits(self._threads):
-            yield
+            if pinned:
+                os.sched_setaffinity(0, set(cpus))
+            try:
+                yield
+            finally:
+                if pinned:
+                    os.sched_setaffinity(0, before)
 
     def run(self) -> float:
         """How long the kernel takes, in seconds."""
@@ -259,17 +269,24 @@ class Block:
         build_s, first_call_s, step_s = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
         plan, files = self.bench.plan, self.bench.files
         calls = pace.calls if pace else MOST_CALLS
-        for side in self._order():
-            with self._token(side) as worker:
-                build_s[side] = worker.load(files.load(cell, plan.threads)) or 0.0
-                first_call_s[side] = worker.prepare(files.prepare(cell, plan.workload)).first_call_s
-                if is_steady:
-                    step_s[side] = self._warm_up(worker, calls)
-                self._check(worker, files.finite(cell))
+        order = self._order()
+        try:
+            for side in order:
+                with self._token(side) as worker:
+                    build_s[side] = worker.load(files.load(cell, plan.threads)) or 0.0
+                    first_call_s[side] = worker.prepare(files.prepare(cell, plan.workload)).first_call_s
+                    if is_steady:
+                        step_s[side] = self._warm_up(worker, calls)
+                    self._check(worker, files.finite(cell))
+        except SideError as error:
+            if order[0] == 1 and error.failure.side == NAMES[1] and error.failure.kind in REFUSALS:
+                with self._token(0) as worker:  # what the baseline refuses too is no loss: then its refusal counts
+                    worker.load(files.load(cell, plan.threads))
+            raise
         pace = pace or pace_of(max(step_s), plan)
         turns, control_s = [], []
         peaks: dict[int, int | None] = {}
-        with self.bench.control.ready():
+        with self.bench.control.ready(self.bench.cpus):
             for _ in range(pace.turns if is_steady else 0):
                 control_s.append(self.bench.control.run())
                 chunks = {side: self._chunk(side, pace.calls, peaks) for side in self._order()}

@@ -43,9 +43,9 @@ def merged(paths: Sequence[Path], cells: Path | None = None) -> Report:
     _require_same_sides(runs)
     _require_once(runs)
     missing = [place for _, own in given for place in own.missing]
-    if cells is not None:
+    if cells is not None:  # which says what there should be, also of cells that an earlier merge missed
         there = {key for _, run in runs for key in _keys(run)}
-        missing += [cell.name for cell in _expected(cells) if cell.key not in there]
+        missing = [cell.name for cell in _expected(cells) if cell.key not in there]
     return Report(tuple(run for _, run in runs), tuple(dict.fromkeys(missing)))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.environment import capture
-from gate.blocks import Bench, Block, Control, Failure, Files, Pace, Sample, SideError, sample_of
+from gate.blocks import REFUSALS, Bench, Block, Control, Failure, Files, Pace, Sample, SideError, sample_of
 from gate.journal import Journal
 from gate.looks import Look, Series, decide, series_of
 from gate.plan import Cell, Plan
@@ -16,9 +16,6 @@ from impls.client import framework_command
 
 Tell = Callable[[str], None]
 Commands = tuple[tuple[str, ...], tuple[str, ...]]
-
-#: What a baseline may refuse without a word on the upgrade: there is nothing to compare.
-REFUSALS = ("missing_device", "unsupported")
 
 
 def judge(
@@ -73,7 +70,7 @@ class _State:
 
     def doubtful(self) -> "_State":
         """The cell anew, where only what seemed slower is asked."""
-        return _State(self.cell, self.slower)
+        return _State(self.cell, self.slower, pace=self.pace)
 
 
 @dataclass

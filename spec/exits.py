@@ -1,11 +1,15 @@
 """How every command ends: one documented exit code, and one line on stderr where something is wrong."""
 
+import errno
 import io
 import os
 import sys
 from collections.abc import Callable
 from enum import IntEnum
 from typing import NoReturn
+
+#: What a system says of a disk, a quota or a file that can take no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Exit(IntEnum):
@@ -52,13 +56,22 @@ def end(main: Callable[[list[str]], Exit]) -> NoReturn:
     except BrokenPipeError:
         # The reader of our output went away (`... | head`): nobody is left to tell, but nothing has passed either.
         code = Exit.NOT_RUN
-    _flush()
-    sys.exit(code)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        code = Exit.NOT_RUN
+        place = error.filename or "standard output"
+        print(f"error: {place}: expected room to write, found: {error.strerror}", file=sys.stderr)
+    sys.exit(code if _is_flushed() else Exit.NOT_RUN)
 
 
-def _flush() -> None:
-    """Write out what stdout still holds; where its reader is gone, let the interpreter's own last flush go nowhere."""
+def _is_flushed() -> bool:
+    """Write out what stdout still holds; where that fails, let the interpreter's own last flush go nowhere."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: expected to write to standard output, found: {error.strerror}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return False
+    return True

@@ -41,8 +41,11 @@ class Paced:
         self.how = how
         self.lowering = ""
 
-    def took(self, duration_s: float) -> float:
-        return duration_s * self.slower * RANDOM.lognormvariate(0.0, self.noise)
+    def took(self, duration_s: float, quantity: str) -> float:
+        return duration_s * self.factor(quantity) * RANDOM.lognormvariate(0.0, self.noise)
+
+    def factor(self, quantity: str) -> float:
+        return self.slower if self.how in (f"only_{quantity}", "") or not self.how.startswith("only_") else 1.0
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         do = request["do"]
@@ -60,7 +63,7 @@ class Paced:
         return {"ok": getattr(self, do)(request)}
 
     def hello(self, _: dict[str, Any]) -> dict[str, Any]:
-        told = {} if self.how == "no_import" else {"import_s": self.took(1.0)}
+        told = {} if self.how == "no_import" else {"import_s": self.took(1.0, "import")}
         return {
             "protocol": "lockstep-worker/1",
             "framework": "paced",
@@ -71,10 +74,10 @@ class Paced:
         } | told
 
     def load(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"build_s": self.took(0.5)}
+        return {"build_s": self.took(0.5, "build")}
 
     def prepare(self, _: dict[str, Any]) -> dict[str, Any]:
-        return {"first_call_s": self.took(0.5)}
+        return {"first_call_s": self.took(0.5, "first_call")}
 
     def time(self, request: dict[str, Any]) -> dict[str, Any]:
         until = time.monotonic() + PATIENCE_S
@@ -83,12 +86,12 @@ class Paced:
                 raise RuntimeError(f"{running} run beside me")
             time.sleep(0.01)
         calls = min(request["max_calls"], max(4, int(min(request["min_s"], 1.0) / STEP_S)))
-        pace = self.took(STEP_S)
+        pace = self.took(STEP_S, "step")
         return {
             "durations_s": [pace] * calls,
             "busy_threads": 1.0,
             "cpus": [4095] if self.how == "moved" else sorted(os.sched_getaffinity(0)),
-            "peak_bytes": int(2**30 * self.slower),
+            "peak_bytes": int(2**30 * self.factor("memory")),
             "device_peak_bytes": None,
         }
 

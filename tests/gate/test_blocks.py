@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,7 +40,7 @@ class Watch(Control):
     states: list[list[str]] = field(default_factory=list)
 
     @contextmanager
-    def ready(self) -> Iterator[None]:
+    def ready(self, cpus: Iterable[int]) -> Iterator[None]:
         yield
 
     def run(self) -> float:

@@ -76,6 +76,24 @@ def test_one_odd_seed_is_no_drift(drift: Any) -> None:
     assert found.verdict == NumericVerdict.BENIGN
 
 
+def test_two_odd_seeds_are_a_drift(drift: Any) -> None:
+    odd = noisier("conv1", 3.0)
+    found = drift(lambda fields: odd(fields) if fields["case"] in CASES[:2] else fields)
+    assert (found.verdict, found.decided_by.tap) == (NumericVerdict.DRIFTED, "conv1")
+
+
+def test_single_elements_that_went_astray_within_the_caps_are_a_drift(drift: Any) -> None:
+    found = drift(at("conv1", worst=400.0, noise_max=400.0))
+    assert (found.verdict, found.decided_by.tap) == (NumericVerdict.DRIFTED, "conv1")
+    assert found.decided_by.change.startswith("single elements: at most ")
+
+
+def test_a_check_that_the_candidate_lacks_is_errored_by_name(drift: Any) -> None:
+    found = drift(lambda fields: None if (fields["tap"], fields["check"]) == ("norm1", "local") else fields)
+    assert found.verdict == NumericVerdict.ERRORED
+    assert "expected the local check of 'norm1' that the baseline has, found none" in found.reason
+
+
 def test_an_old_result_that_was_exact_by_luck_makes_no_drift_of_one_as_right_as_can_be(drift: Any) -> None:
     lucky = at("norm1", rms=0.0, worst=0.0, effective_bits=None)
     assert drift(before=lucky, after=at("norm1", rms=0.7)).verdict == NumericVerdict.BENIGN

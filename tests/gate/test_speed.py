@@ -32,6 +32,22 @@ def test_slow_down_is_slower_once_a_fresh_repetition_says_so() -> None:
         assert found.p_slower is not None and found.p_slower < 0.01
 
 
+@pytest.mark.parametrize(
+    ("how", "quantity"),
+    [
+        ("import", Quantity.IMPORT),
+        ("build", Quantity.BUILD),
+        ("first_call", Quantity.FIRST_CALL),
+        ("memory", Quantity.MEMORY),
+    ],
+)
+def test_slow_down_of_one_quantity_alone_is_confirmed_without_timing_steps(how: str, quantity: Quantity) -> None:
+    (speed,) = judged(paced(1.5, 0.002, f"only_{how}"))
+    found = {each.quantity: each.verdict for each in speed.effects}
+    assert found.pop(quantity) is SpeedVerdict.SLOWER
+    assert set(found.values()) == {SpeedVerdict.OK}
+
+
 def test_slow_down_that_a_repetition_does_not_show_is_undecided(tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text(str(PLAN.looks[0] + 1))  # the blocks of the first look, and the one before them
