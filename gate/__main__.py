@@ -3,14 +3,14 @@
 `python -m gate list …` prints the cells of a matrix as JSON, `python -m gate merge REPORT.json …` joins their reports.
 """
 
-import errno
 import json
 import signal
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
-from gate import calibration
+from gate import calibration, cluster
 from gate.calibrate import calibrate
 from gate.matrix import listed
 from gate.merge import merged
@@ -21,11 +21,10 @@ from gate.table import rate_text
 from gate.terminal import show
 from gate.verdict import Report
 from spec.arguments import Arguments
-from spec.exits import Exit, NotRunError, end
+from spec.exits import FULL, Exit, NotRunError, end
 from spec.terminal import progress
 
-#: What a system says of a disk, a quota or a file that can take no more.
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_Given = TypeVar("_Given")
 
 
 def main(arguments: list[str]) -> Exit:
@@ -36,6 +35,8 @@ def main(arguments: list[str]) -> Exit:
             return Exit.PASSED
         case ["merge"]:
             return _merge(arguments[1:])
+        case _ if cluster.asked(arguments) and not {"-h", "--help"} & set(arguments):
+            return _stoppable(_on_ray, arguments)
         case _:
             return _stoppable(_gate, parsed(arguments))
 
@@ -58,6 +59,13 @@ def _gate(options: Namespace) -> Exit:
     return report.exit
 
 
+def _on_ray(arguments: list[str]) -> Exit:
+    with progress() as tell:
+        report, folder = cluster.gate(arguments, tell)
+    show(report, write(report, folder))
+    return report.exit
+
+
 def _merge(arguments: list[str]) -> Exit:
     parser = Arguments(prog="python -m gate merge", description="The reports of cells as one verdict.")
     parser.add_argument("reports", nargs="+", type=Path, metavar="REPORT.json")
@@ -69,11 +77,11 @@ def _merge(arguments: list[str]) -> Exit:
     return report.exit
 
 
-def _stoppable(do: Callable[[Namespace], Exit], options: Namespace) -> Exit:
+def _stoppable(do: Callable[[_Given], Exit], given: _Given) -> Exit:
     """Do it; stopped by Ctrl-C, SIGTERM or a full disk, say that nothing is lost."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        return do(options)
+        return do(given)
     except KeyboardInterrupt:
         raise NotRunError(
             "interrupted; no report was written; the same command goes on from what is finished"

@@ -39,6 +39,10 @@ def parsed(arguments: list[str]) -> Namespace:
     )
     parser.add_argument("--verdicts", type=count, default=20, metavar="N", help="how many verdicts --calibrate takes")
     parser.add_argument("--fresh", action="store_true", help="measure anew what a stopped run of the same had finished")
+    parser.add_argument(
+        "--ray", nargs="?", metavar="ADDRESS",
+        help="each cell of `gate list` as a task of Ray, on the cluster there; without an address on this machine",
+    )  # fmt: skip
     options = parser.parse_intermixed_args(arguments)
     check(options)
     return options

@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 
 #: In this order, because the later ones build upon the pins of the suite.
-GROUPS = ("suite", "torch", "jax", "tensorflow", "onnx", "tests", "lint", "bench", "gate", "nox")
+GROUPS = ("suite", "torch", "jax", "tensorflow", "onnx", "tests", "lint", "bench", "gate", "ray", "nox")
 
 #: Groups that share an environment with the suite, so that one pin must hold for both.
-WITH_SUITE = ("tests", "lint", "bench", "gate")
+WITH_SUITE = ("tests", "lint", "bench", "gate", "ray")
 
 #: What torch's CUDA build pins itself, exactly, and its CPU build does without: a pin here would force CUDA on both.
 PINNED_BY_TORCH = ("cuda-", "nvidia-", "triton")
@@ -35,6 +35,8 @@ def renew(group: str, uv: str) -> int:
     command += [f"--constraint={HERE / 'held-back.txt'}"]
     if group in WITH_SUITE:
         command += [f"--constraint={HERE / 'suite.txt'}"]
+    if group == "ray":  # what tells the cells to a cluster, and what runs them there
+        command += [f"--constraint={HERE / 'gate.txt'}"]
     environment = for_uv({name: value for name, value in os.environ.items() if name not in PLACES})
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode != 0:
