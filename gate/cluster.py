@@ -10,10 +10,12 @@ import os
 import re
 import shlex
 import signal
+import socket
+import sys
 import tempfile
 from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -220,6 +222,7 @@ def _started(address: str | None, packages: Sequence[str]) -> Iterator[Any]:
     settings: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     settings["runtime_env"] = runtime_environment(packages)
     with ExitStack() as stack:
+        stack.enter_context(redirect_stdout(sys.stderr))  # Ray tells there of workers that it lost
         if address is None:
             folder = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="lockstep-ray-", ignore_cleanup_errors=True)
@@ -227,13 +230,22 @@ def _started(address: str | None, packages: Sequence[str]) -> Iterator[Any]:
             settings |= {"include_dashboard": False, "object_store_memory": _STORE_BYTES, "_temp_dir": folder}
         handler = signal.getsignal(signal.SIGTERM)
         try:
+            _require_answer(address)
             ray.init(address=address or "local", **settings)
-        except (ConnectionError, OSError, RuntimeError, ValueError) as error:
+        except (OSError, OverflowError, RuntimeError, ValueError) as error:
             text = f"--ray {address or '(local)'}: expected a Ray cluster, found: {shortened(one_line(error))}"
             raise NotRunError(text) from None
         stack.callback(ray.shutdown)
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
         yield ray
+
+
+def _require_answer(address: str | None) -> None:
+    """Raise OSError where nobody listens: Ray itself would try for minutes, with pages of warnings."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if host:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=10.0):
+            pass
 
 
 def runtime_environment(packages: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from argparse import Namespace
@@ -197,22 +198,31 @@ def test_without_an_address_ray_is_one_of_our_own_on_this_machine(stand_in: Call
 
 def test_with_an_address_nothing_is_said_about_the_cluster_itself(stand_in: Callable[..., StandIn]) -> None:
     ray = stand_in(lambda task: DONE)
-    performed([TASK], "ray://head:10001", silent, ())
-    assert ray.started["address"] == "ray://head:10001"
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"ray://127.0.0.1:{head.getsockname()[1]}"
+        performed([TASK], address, silent, ())
+    assert ray.started["address"] == address
     assert not {"_temp_dir", "object_store_memory", "num_cpus"} & ray.started.keys()
 
 
-def test_a_cluster_that_does_not_answer_is_one_line(
+def test_a_cluster_that_is_not_there_is_one_line(stand_in: Callable[..., StandIn]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as head:
+        address = f"127.0.0.1:{head.getsockname()[1]}"
+    ray = stand_in(lambda task: DONE)
+    with pytest.raises(NotRunError, match=f"--ray {address}: expected a Ray cluster, found: .*refused"):
+        performed([TASK], address, silent, ())
+    assert ray.started == {}
+
+
+def test_what_ray_says_of_a_cluster_that_it_does_not_fit_is_one_line(
     stand_in: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def init(**settings: Any) -> None:
-        raise ConnectionError("ray client connection timeout\nat head:10001")
+        raise RuntimeError("Version mismatch:\n  Ray 2.60 and 2.61")
 
     monkeypatch.setattr(stand_in(lambda task: DONE), "init", init)
-    with pytest.raises(
-        NotRunError, match=r"--ray ray://head:10001: expected a Ray cluster, found: ray client .* at head"
-    ):
-        performed([TASK], "ray://head:10001", silent, ())
+    with pytest.raises(NotRunError, match="found: Version mismatch: Ray 2.60 and 2.61".replace(".", "[.]")):
+        performed([TASK], "auto", silent, ())
 
 
 def test_without_ray_one_line_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
