@@ -30,6 +30,10 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
         (BEFORE_REST, "        case Noop():\n            return x\n" + BEFORE_REST),
         (BEFORE_REST, "        case Noop():\n            return None\n" + BEFORE_REST),
     ],
+    "conformance/gradients.py": [
+        (BEFORE_REST, "        case Noop():\n            to_inputs = (g,)\n" + BEFORE_REST),
+        (BEFORE_REST, "        case Noop():\n            return Scales(None, {})\n" + BEFORE_REST),
+    ],
     "conformance/caps.toml": [('operators = ["relu", ', 'operators = ["noop", "relu", ')],
     "impls/emit_torch.py": [
         (BEFORE_REST, "        case Noop():\n            return None\n" + BEFORE_REST),
