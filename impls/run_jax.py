@@ -90,7 +90,8 @@ class JaxRunner:
 
     def _placed(self, value: Array) -> jax.Array:
         """`value` on the device, as it is stored there."""
-        return jax.device_put(value.astype(self.dtype, copy=False), self.device)
+        canonical: Array = jax.device_put(value.astype(self.dtype, copy=False), self.device)
+        return canonical
 
 
 def _fetched(value: jax.Array) -> Array:

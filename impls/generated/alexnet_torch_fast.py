@@ -30,7 +30,7 @@ def on_eager_cpu(x: Tensor) -> bool:
 
 def dense(x: Tensor, linear: nn.Linear) -> Tensor:
     """Evaluate `linear`; on a CPU by oneDNN, which reads large weights quicker than torch's default does."""
-    by_onednn = on_eager_cpu(x) and torch.backends.mkldnn.is_available()
+    by_onednn = on_eager_cpu(x) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     y: Tensor = linear(x.to_mkldnn()).to_dense() if by_onednn else linear(x)
     return y
 
@@ -40,7 +40,7 @@ def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) 
 
     On a CPU image by image, so that what is computed on the way stays in the cache.
     """
-    for part in x.split(1) if on_eager_cpu(x) else [x]:
+    for part in x.chunk(len(x)) if on_eager_cpu(x) else [x]:
         part.mul_(power(part, n, k, alpha, beta))
     return x
 
