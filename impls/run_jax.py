@@ -90,8 +90,8 @@ class JaxRunner:
 
     def _placed(self, value: Array) -> jax.Array:
         """`value` on the device, as it is stored there."""
-        canonical: Array = jax.device_put(value.astype(self.dtype, copy=False), self.device)
-        return canonical
+        placed: jax.Array = jax.device_put(value.astype(self.dtype, copy=False), self.device)
+        return placed
 
 
 def _fetched(value: jax.Array) -> Array:
