@@ -26,6 +26,8 @@ from spec.network import Network
 from spec.terminal import progress
 
 WORKLOADS = ("forward",)
+BATCHES = (1, 16, 64)
+QUICK_BATCHES = (1, 16)
 
 #: Has glibc ask for huge pages and keep the memory that it has. Else each large tensor that a framework allocates anew
 #: costs a page fault every 4 KiB, which can take longer than its arithmetic.
@@ -40,7 +42,7 @@ def main(arguments: list[str]) -> Exit:
     network = load(options.spec)
     plan = Plan(
         workload=options.workload,
-        batches=tuple(options.batch),
+        batches=tuple(options.batch or (QUICK_BATCHES if options.quick else BATCHES)),
         rounds=3 if options.quick else options.rounds,
         chunk_s=0.2 if options.quick else options.chunk,
         threads=options.threads,
@@ -85,7 +87,7 @@ def _parser() -> Arguments:
         "--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="instead of the usual; or all"
     )
     add("--workload", choices=WORKLOADS, default="forward")
-    add("--batch", type=_batches, default=[1, 16, 64], metavar="A,B", help="default: 1,16,64")
+    add("--batch", type=_batches, metavar="A,B", help="default: 1,16,64; with --quick 1,16")
     add("--rounds", type=count, default=5, metavar="N", help="how often each variant has its turn")
     add("--chunk", type=_seconds, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")
     add("--layers", type=_batch_or_none, default=16, metavar="N", help="batch at which layers are timed alone; 0: not")
