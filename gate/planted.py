@@ -24,9 +24,8 @@ class Planted:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._runner, name)
 
-    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
-        step = self._runner.prepare(workload, x)
-        return slower(step, self._runner.prepare(workload, x[:1]), self._share)
+    def prepare(self, x: Array) -> Callable[[], Any]:
+        return slower(self._runner.prepare(x), self._runner.prepare(x[:1]), self._share)
 
 
 def slower(

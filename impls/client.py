@@ -14,7 +14,22 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from impls.protocol import PROTOCOL, Load, Prepare, Time, Trace, Verify
+from impls.protocol import (
+    PROTOCOL,
+    Colour,
+    Gradients,
+    Initialise,
+    Load,
+    Predict,
+    Prepare,
+    Start,
+    State,
+    Time,
+    Trace,
+    Train,
+    TrainTrace,
+    Verify,
+)
 from spec.exits import one_line
 
 ROOT = Path(__file__).parents[1]
@@ -50,6 +65,8 @@ class Hello:
     """Whether it can replace what operators read; without that no check is layer-local."""
     devices: tuple[str, ...]
     environment: dict[str, str]
+    trains: bool = False
+    """Whether it answers the requests of training."""
     import_s: float | None = None
     """How long it took to import the framework, where the worker tells."""
 
@@ -170,6 +187,7 @@ class Worker:
                     substitutes=substitutes,
                     devices=tuple(map(_printable, devices)),
                     environment={_printable(key): _printable(value) for key, value in environment.items()},
+                    trains=rest.get("trains") is True,
                     import_s=self._number(answer, "import_s") if "import_s" in answer else None,
                 )
             case _:
@@ -185,6 +203,38 @@ class Worker:
         """Have the network run once; raises WorkerError."""
         answer = self._ask({"do": "trace", **asdict(request)})
         return Traced(device=_printable(answer.get("device", "unknown")), peak_bytes=_bytes(answer.get("peak_bytes")))
+
+    def gradients(self, request: Gradients) -> float:
+        """Have the gradients of every operator written; the loss, NaN where it is not finite. Raises WorkerError."""
+        answer = self._ask({"do": "gradients", **asdict(request)})
+        return self._loss(answer.get("loss"))
+
+    def train_trace(self, request: TrainTrace) -> Traced:
+        """Have the network run once while training; raises WorkerError."""
+        answer = self._ask({"do": "train_trace", **asdict(request)})
+        return Traced(device=_printable(answer.get("device", "unknown")), peak_bytes=_bytes(answer.get("peak_bytes")))
+
+    def begin(self, request: Start) -> None:
+        """Have training begin from the loaded weights; raises WorkerError."""
+        self._ask({"do": "start", **asdict(request)})
+
+    def train(self, request: Train) -> list[float]:
+        """Have some training steps done; the loss of each, NaN where it is not finite. Raises WorkerError."""
+        answer = self._ask({"do": "train", **asdict(request)})
+        match answer.get("losses"):
+            case [*losses]:
+                return [self._loss(loss) for loss in losses]
+            case other:
+                raise self._error("nonsense", f"train: expected a list of losses, found {other!s:.80}")
+
+    def write(self, request: State | Initialise | Predict | Colour) -> None:
+        """Have what the request asks for written to its file; raises WorkerError."""
+        self._ask({"do": type(request).__name__.lower(), **asdict(request)})
+
+    def _loss(self, value: object) -> float:
+        if value is None:
+            return float("nan")
+        return self._number({"loss": value}, "loss")
 
     def prepare(self, request: Prepare) -> Prepared:
         """Have a workload made ready and run once; raises WorkerError."""

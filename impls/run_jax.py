@@ -14,7 +14,6 @@ from impls.runner import (
     import_source,
     require_device,
     require_dtype,
-    require_forward,
     to_canonical,
 )
 from spec.tensors import read
@@ -35,6 +34,7 @@ class JaxRunner:
     """The JAX runner."""
 
     version = jax.__version__
+    trains = False
 
     def devices(self) -> list[str]:
         return [device for device in PLATFORMS if _device(device) is not None]
@@ -74,8 +74,7 @@ class JaxRunner:
             " and ".join(sorted(names.get(platform, platform) for platform in platforms)),
         )
 
-    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
-        require_forward(workload, "jax")
+    def prepare(self, x: Array) -> Callable[[], Any]:
         placed = self._placed(from_canonical(x, self.module.LAYOUT))
         forward = _mode(self.module.forward, self.mode)
         return lambda: forward(self.parameters, placed).block_until_ready()

@@ -11,7 +11,7 @@ from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from impls.device import device_facts
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, import_source, require_device, require_dtype, require_forward
+from impls.runner import Array, import_source, require_device, require_dtype
 from spec.tensors import read
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
@@ -24,6 +24,7 @@ class OnnxRunner:
     """The ONNX Runtime runner. A tap is an output of the graph; what replaces it is an input."""
 
     version = onnxruntime.__version__
+    trains = False
 
     def devices(self) -> list[str]:
         there = onnxruntime.get_available_providers()
@@ -57,8 +58,7 @@ class OnnxRunner:
         device = next((name for name, provider in PROVIDERS.items() if provider == used), used)
         return dict(zip(taps, values, strict=True)), device
 
-    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
-        require_forward(workload, "onnx")
+    def prepare(self, x: Array) -> Callable[[], Any]:
         self.sessions.clear()  # each holds all weights
         session = self._session([], {})
         (first,), (last,) = ([entry.name for entry in ends] for ends in (session.get_inputs(), session.get_outputs()))

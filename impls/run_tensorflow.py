@@ -13,7 +13,6 @@ from impls.runner import (
     import_source,
     require_device,
     require_dtype,
-    require_forward,
     to_canonical,
 )
 from spec.tensors import read
@@ -29,6 +28,7 @@ class TensorflowRunner:
     """The TensorFlow runner."""
 
     version = tf.__version__
+    trains = False
 
     def devices(self) -> list[str]:
         return [name for name, kind in KINDS.items() if tf.config.list_physical_devices(kind)]
@@ -66,8 +66,7 @@ class TensorflowRunner:
             " and ".join(sorted(names.get(kind, str(kind)) for kind in kinds)),
         )
 
-    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
-        require_forward(workload, "tensorflow")
+    def prepare(self, x: Array) -> Callable[[], Any]:
         if not self.device.startswith("/CPU"):
             tf.config.experimental.reset_memory_stats(self.device.removeprefix("/"))
         forward = _mode(self.model.forward, self.mode)

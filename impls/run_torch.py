@@ -10,7 +10,7 @@ from torch import Tensor
 
 from impls.device import device_facts
 from impls.protocol import Load, RefusedError
-from impls.runner import Array, import_source, require_device, require_dtype, require_forward
+from impls.runner import Array, import_source, require_device, require_dtype
 from spec.tensors import read
 
 # Weights and inputs are mapped from files, read-only, and shared by all workers; no runner writes to them.
@@ -26,6 +26,7 @@ class TorchRunner:
     """The torch runner."""
 
     version = str(torch.__version__)
+    trains = False
 
     def devices(self) -> list[str]:
         return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -63,8 +64,7 @@ class TorchRunner:
         devices = {value.device.type for value in recorded.values()}
         return {name: self.fetch(value) for name, value in recorded.items()}, " and ".join(sorted(devices))
 
-    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
-        require_forward(workload, "torch")
+    def prepare(self, x: Array) -> Callable[[], Any]:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         placed = self._placed(x)

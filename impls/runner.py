@@ -20,6 +20,8 @@ class Runner(Protocol):
 
     version: str
     """Version of the framework."""
+    trains: bool
+    """Whether it is a training.TrainingRunner."""
 
     def devices(self) -> list[str]:
         """The devices that are there: `cpu`, `cuda`."""
@@ -37,10 +39,10 @@ class Runner(Protocol):
         """Run once on `x` (N, C, H, W); return the recorded taps in canonical layout, and the device that held them."""
         ...
 
-    def prepare(self, workload: str, x: Array) -> Callable[[], Any]:
-        """A function of no arguments that runs `workload` on `x` once, and returns when the device has finished.
+    def prepare(self, x: Array) -> Callable[[], Any]:
+        """A function of no arguments that runs the network on `x` once, and returns when the device has finished.
 
-        What it returns is the network's output in the framework's own form. Raises RefusedError for other workloads.
+        What it returns is the network's output in the framework's own form.
         """
         ...
 
@@ -51,12 +53,6 @@ class Runner(Protocol):
     def device_peak_bytes(self) -> int | None:
         """The most memory of the device that was in use, where the framework tells."""
         ...
-
-
-def require_forward(workload: str, framework: str) -> None:
-    """Raise RefusedError for a workload that a runner does not have."""
-    if workload != "forward":
-        raise RefusedError("unsupported", f"{framework} has no workload {workload!r}; it has forward")
 
 
 def import_source(path: str | None) -> ModuleType:

@@ -5,14 +5,16 @@ import os
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from impls.protocol import Prepare, RefusedError, Time, Verify
-from impls.runner import Runner
+from impls.runner import Array, Runner
+from impls.training import Batch, TrainingRunner, one_batch, training_runner
 from spec.tensors import read
 
 #: The unit of ru_maxrss: kibibytes, but bytes on macOS.
@@ -30,14 +32,16 @@ class Stopwatch:
         self.runner = runner
         self.step: Callable[[], Any] | None = None
         self.output: Any = None
+        self.outputs: Callable[[], Mapping[str, Array]] = dict
+        """What the prepared workload computes, by the names of what is expected of it."""
 
     def prepare(self, request: Prepare) -> dict[str, Any]:
         """Make a workload ready and run it once: the first call, in which frameworks compile."""
         self.step = self.output = None
         gc.collect()
-        (x,) = read(Path(request.input)).values()
+        tensors = read(Path(request.input))
         start = time.perf_counter()
-        step = self.runner.prepare(request.workload, x)
+        step = self._made(request.workload, tensors)
         self.output = step()
         duration_s = time.perf_counter() - start
         self.step = step
@@ -53,19 +57,47 @@ class Stopwatch:
         return {"durations_s": durations, "busy_threads": busy, "cpus": _cpus(), **_memory(self.runner)}
 
     def verify(self, request: Verify) -> dict[str, Any]:
-        """How far the last timed output is from what was expected, in relative RMS error."""
+        """How far what was timed is from what was expected, in relative RMS error: the worst of all tensors."""
         self._prepared()
-        expected = read(Path(request.expected))["expected"]
-        actual = np.asarray(self.runner.fetch(self.output), np.float64)
-        if actual.shape != expected.shape:
-            raise RefusedError("failed", f"expected an output of shape {expected.shape}, found {actual.shape}")
-        relative = float(np.linalg.norm(actual - expected) / np.linalg.norm(expected))
-        return {"relative_rms": relative if np.isfinite(relative) else None}
+        outputs = self.outputs()
+        relative = [
+            _relative_rms(name, outputs.get(name), value) for name, value in read(Path(request.expected)).items()
+        ]
+        return {"relative_rms": max(relative) if np.isfinite(relative).all() else None}
+
+    def _made(self, workload: str, tensors: Mapping[str, Array]) -> Callable[[], Any]:
+        """A function of no arguments that does the workload once; raises RefusedError for one that there is not."""
+        match workload:
+            case "forward":
+                (x,) = tensors.values()
+                self.outputs = lambda: {"expected": self.runner.fetch(self.output)}
+                return self.runner.prepare(x)
+            case "train_step":
+                trainer, batch = training_runner(self.runner), one_batch(tensors)
+                self.outputs = lambda: _velocities(trainer, batch)
+                trainer.start(None)
+                return partial(trainer.step, batch)
+            case _:
+                raise RefusedError("unsupported", f"expected the workload forward or train_step, found {workload!r}")
 
     def _prepared(self) -> Callable[[], Any]:
         if self.step is None:
             raise RefusedError("bad_request", "expected a prepared workload, found none; ask to prepare it first")
         return self.step
+
+
+def _velocities(trainer: TrainingRunner, batch: Batch) -> Mapping[str, Array]:
+    """Every velocity after one step from the start, by the function that was timed."""
+    trainer.start(None)
+    trainer.step(batch)
+    return trainer.state()[1]
+
+
+def _relative_rms(name: str, output: Array | None, expected: Array) -> float:
+    if output is None or output.shape != expected.shape:
+        found = "none" if output is None else output.shape
+        raise RefusedError("failed", f"{name}: expected an output of shape {expected.shape}, found {found}")
+    return float(np.linalg.norm(np.asarray(output, np.float64) - expected) / np.linalg.norm(expected))
 
 
 def _durations(step: Callable[[], Any], request: Time) -> tuple[list[float], Any]:

@@ -18,7 +18,24 @@ from typing import Any, TextIO
 
 import numpy as np
 
-from impls.protocol import PROTOCOL, Load, Prepare, RefusedError, Time, Trace, Verify
+from impls import training
+from impls.protocol import (
+    PROTOCOL,
+    Colour,
+    Gradients,
+    Initialise,
+    Load,
+    Predict,
+    Prepare,
+    RefusedError,
+    Start,
+    State,
+    Time,
+    Trace,
+    Train,
+    TrainTrace,
+    Verify,
+)
 from impls.runner import Runner
 from impls.timing import Stopwatch, peak_bytes
 from spec.tensors import read, write
@@ -37,6 +54,18 @@ OUT_OF_MEMORY = (
     "alloc_failed",  # of cuBLAS and cuDNN
     "bad_alloc",
 )
+
+#: The requests of training: what each brings, and who answers it.
+TRAINING: dict[str, tuple[type[Any], Callable[[Runner, Any], dict[str, Any]]]] = {
+    "gradients": (Gradients, training.gradients),
+    "train_trace": (TrainTrace, training.train_trace),
+    "start": (Start, training.start),
+    "train": (Train, training.train),
+    "state": (State, training.state),
+    "initialise": (Initialise, training.initialise),
+    "predict": (Predict, training.predict),
+    "colour": (Colour, training.colour),
+}
 
 
 def serve(framework: str, make: Callable[[], Runner]) -> None:
@@ -140,9 +169,13 @@ class _Host:
                 return self.stopwatch.time(Time(**_arguments(request, Time)))
             case "verify":
                 return self.stopwatch.verify(Verify(**_arguments(request, Verify)))
+            case str() as verb if verb in TRAINING:
+                kind, answer = TRAINING[verb]
+                answered: dict[str, Any] = answer(self.runner, kind(**_arguments(request, kind)))
+                return answered
             case unknown:
-                known = "hello, load, trace, prepare, time, verify or stop"
-                raise RefusedError("bad_request", f"expected {known}, found {unknown!r}")
+                known = ", ".join(("hello", "load", "trace", "prepare", "time", "verify", *TRAINING))
+                raise RefusedError("bad_request", f"expected {known} or stop, found {unknown!r}")
 
     def _hello(self, request: dict[str, Any]) -> dict[str, Any]:
         if request.get("protocol") != PROTOCOL:
@@ -153,6 +186,7 @@ class _Host:
             "framework": self.framework,
             "version": runner.version,
             "substitutes": True,
+            "trains": runner.trains,
             "devices": runner.devices(),
             "environment": {"python": platform.python_version(), "numpy": np.__version__, **runner.environment()},
             "import_s": self.import_s,

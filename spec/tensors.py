@@ -25,6 +25,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "F16": np.dtype("<f2"),
     "BF16": np.dtype("<u2"),
     "I64": np.dtype("<i8"),
+    "BOOL": np.dtype("?"),
 }
 METADATA = "__metadata__"
 

@@ -64,6 +64,7 @@ def test_hello_says_what_the_worker_is() -> None:
         "framework": "fake",
         "version": "1.2.3",
         "substitutes": True,
+        "trains": False,
         "devices": ["cpu"],
         "environment": None,
     }
