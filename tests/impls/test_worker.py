@@ -113,8 +113,14 @@ def test_a_process_that_the_framework_starts_reads_no_requests() -> None:
         ("[1]", "expected a JSON object a line, found '[1]'"),
         ('"word"', "expected a JSON object a line, found "),
         ({"id": 5}, "expected a JSON object with the key 'do'"),
-        ({"id": 5, "do": "dance"}, "expected hello, load, trace, prepare, time, verify or stop, found 'dance'"),
-        ({"id": 5, "do": None}, "expected hello, load, trace, prepare, time, verify or stop, found None"),
+        (
+            {"id": 5, "do": "dance"},
+            "expected hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, colour or stop, found 'dance'",
+        ),
+        (
+            {"id": 5, "do": None},
+            "expected hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, colour or stop, found None",
+        ),
         ({"id": 5, "do": "load", "network": ""}, "load: expected the keys source, weights, device, dtype, mode"),
         ({"id": 5, "do": "trace"}, "trace: expected the keys input, substitutes, taps, output, found none"),
     ],
