@@ -72,6 +72,11 @@ def code(lines: Iterable[str]) -> str:
     return "\n".join(line.partition("  # ")[0] for text in lines for line in text.splitlines())
 
 
+def calls(name: str, text: str) -> bool:
+    """Whether `text`, the code of a generated source, calls the function `name`."""
+    return re.search(rf"(?<![\w.]){name}\(", text) is not None
+
+
 def comment(layer: Layer, layout: str = "NCHW") -> str:
     """Shape and source of a layer's output, as the comment of its line."""
     source = f"  {layer.operator.source}" if layer.operator.source else ""

@@ -5,11 +5,10 @@ slices, which XLA fuses, instead of `reduce_window`; dense weights in stored lay
 `x @ W.T`; a strided convolution image by image, as one product of patches that stay in the cache.
 """
 
-import re
 from math import prod
 from typing import assert_never
 
-from impls.emission import Step, batched, code, comment, header, number, pads_with_overflow, steps, wrapped
+from impls.emission import Step, batched, calls, code, comment, header, number, pads_with_overflow, steps, wrapped
 from impls.emit_jax import axis_pads
 from spec.network import Network
 from spec.operators import (
@@ -163,7 +162,7 @@ def emit(network: Network, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     body = [line for step in steps(network) for line in _forward(step)]
     text = code(body)
-    used = [name for name in FUNCTIONS if re.search(rf"(?<![\w.]){name}\(", text)]
+    used = [name for name in FUNCTIONS if calls(name, text)]
     uses_lax = any("lax." in FUNCTIONS[name] for name in used)
     parts = [
         header(network, "JAX, fast lowering", origin, NOTES),

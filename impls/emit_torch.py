@@ -4,12 +4,12 @@ Native: torch's own operators. Fast: images channels last, normalisation as shif
 oneDNN, and no large tensor that is not needed: on a CPU, the memory pages of a new one cost more than its arithmetic.
 """
 
-import re
 from typing import assert_never
 
 from impls.emission import (
     Step,
     batched,
+    calls,
     class_name,
     code,
     comment,
@@ -140,7 +140,7 @@ def _functions(body: str) -> list[str]:
     """The functions that `body` calls, and those that these call, in the order of their definition."""
     text = body
     for name, function in reversed(FUNCTIONS.items()):
-        if re.search(rf"(?<![\w.]){name}\(", text):
+        if calls(name, text):
             text += function
     return [function for function in FUNCTIONS.values() if function in text]
 

@@ -120,5 +120,5 @@ class Network(Part):
     @cached_property
     def sha256(self) -> str:
         """Content hash of all that the generated sources depend on; comments and layout of the file do not count."""
-        content = self.model_dump(mode="json", include={"format", "name", "title", "source", "input", "graph"})
+        content = self.model_dump(mode="json", exclude={"expect": True, "evaluation": {"results", "contradicted"}})
         return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=True).encode()).hexdigest()

@@ -3,7 +3,7 @@
 Images are (N, C, H, W). Initialisers have canonical names and layouts, which are ONNX's own: kernels
 (O, I/groups, H, W), dense weights (out, in), features flattened channel first. Values are passed by name.
 
-DO NOT EDIT. Generated from spec/networks/alexnet.yaml, sha256 40bd9e6b84025942.
+DO NOT EDIT. Generated from spec/networks/alexnet.yaml, sha256 164dcf272b09a019.
 Generate it again with: python -m impls.generate alexnet
 """
 

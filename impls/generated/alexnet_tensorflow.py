@@ -3,7 +3,7 @@
 Images are (N, H, W, C). Tensors are given in canonical layout, kernels (O, I/groups, H, W) and dense weights (out, in),
 and stored as TensorFlow reads them: (H, W, I/groups, O) and (in, out). Features are flattened channel first.
 
-DO NOT EDIT. Generated from spec/networks/alexnet.yaml, sha256 40bd9e6b84025942.
+DO NOT EDIT. Generated from spec/networks/alexnet.yaml, sha256 164dcf272b09a019.
 Generate it again with: python -m impls.generate alexnet
 """
 

@@ -3,7 +3,7 @@
 Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
 as they are, (out, in). Features are flattened channel first.
 
-DO NOT EDIT. Generated from spec/networks/alexnet.yaml, sha256 40bd9e6b84025942.
+DO NOT EDIT. Generated from spec/networks/alexnet.yaml, sha256 164dcf272b09a019.
 Generate it again with: python -m impls.generate alexnet
 """
 

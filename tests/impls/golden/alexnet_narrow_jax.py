@@ -3,7 +3,7 @@
 Images are (N, C, H, W). Parameters are a tree, `parameters["conv1"]["weight"]`, in canonical layouts: kernels
 (O, I/groups, H, W), dense weights (out, in), features flattened channel first.
 
-DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 67de466be4264595.
+DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 5291392e685e8d9a.
 Generate it again with: python -m impls.generate alexnet_narrow
 """
 

@@ -3,7 +3,7 @@
 Images are (N, H, W, C). Tensors are given in canonical layout, kernels (O, I/groups, H, W) and dense weights (out, in),
 and stored as TensorFlow reads them: (H, W, I/groups, O) and (in, out). Features are flattened channel first.
 
-DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 67de466be4264595.
+DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 5291392e685e8d9a.
 Generate it again with: python -m impls.generate alexnet_narrow
 """
 

@@ -3,7 +3,7 @@
 Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
 as they are, (out, in). Features are flattened channel first.
 
-DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 67de466be4264595.
+DO NOT EDIT. Generated from spec/networks/alexnet_narrow.yaml, sha256 5291392e685e8d9a.
 Generate it again with: python -m impls.generate alexnet_narrow
 """
 

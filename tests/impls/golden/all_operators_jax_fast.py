@@ -3,7 +3,7 @@
 Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
 as they are, (out, in). Features are flattened channel first.
 
-DO NOT EDIT. Generated from the spec of all_operators, sha256 cc7bae07b6fa45c7.
+DO NOT EDIT. Generated from the spec of all_operators, sha256 5bfc5b4fae0890e2.
 Generate it again with: python -m impls.generate all_operators
 """
 

@@ -3,7 +3,7 @@
 Images are (N, C, H, W). Parameters have canonical names and layouts, which are torch's own: kernels
 (O, I/groups, H, W), dense weights (out, in), features flattened channel first.
 
-DO NOT EDIT. Generated from the spec of all_operators, sha256 cc7bae07b6fa45c7.
+DO NOT EDIT. Generated from the spec of all_operators, sha256 5bfc5b4fae0890e2.
 Generate it again with: python -m impls.generate all_operators
 """
 
