@@ -15,6 +15,7 @@ from bench.pictures import pictures
 from bench.report import Report, write
 from bench.terminal import show
 from bench.timing import Contender, Plan, time_all
+from bench.work import PASSES
 from impls.client import framework_command
 from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, Dtype, FrameworkName, Variant
 from impls.generate import write_source
@@ -25,7 +26,6 @@ from spec.load import load
 from spec.network import Network
 from spec.terminal import progress
 
-WORKLOADS = ("forward",)
 BATCHES = (1, 16, 64)
 QUICK_BATCHES = (1, 16)
 
@@ -40,6 +40,8 @@ def main(arguments: list[str]) -> Exit:
         return _compare(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
+    if options.workload == "train_step" and network.training is None:
+        raise InputError(f"--workload train_step: expected a network with the section 'training', found {network.name}")
     plan = Plan(
         workload=options.workload,
         batches=tuple(options.batch or (QUICK_BATCHES if options.quick else BATCHES)),
@@ -55,9 +57,10 @@ def main(arguments: list[str]) -> Exit:
         stolen = steal_s()
         rows = time_all(network, contenders, plan, control, tell)
         layers = None
-        if options.layers and not options.quick and all(row.outcome != "incomplete" for row in rows):
+        wanted = options.layers and not options.quick and plan.workload == "forward"
+        if wanted and all(row.outcome != "incomplete" for row in rows):
             layers = time_layers(network, contenders, options.layers, plan, tell)
-            limits = raised(limits, network, layers)
+        limits = raised(limits, network, plan.workload, rows, layers)
         machine, stolen = capture(plan.threads), steal_s() - stolen
         report = Report(network, plan.workload, rows, limits, machine, control.spread, stolen, layers)
         drawn = pictures(report)
@@ -86,7 +89,7 @@ def _parser() -> Arguments:
     add(
         "--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="instead of the usual; or all"
     )
-    add("--workload", choices=WORKLOADS, default="forward")
+    add("--workload", choices=tuple(PASSES), default="forward", help="train_step: loss, gradients, update")
     add("--batch", type=_batches, metavar="A,B", help="default: 1,16,64; with --quick 1,16")
     add("--rounds", type=count, default=5, metavar="N", help="how often each variant has its turn")
     add("--chunk", type=_seconds, default=0.5, metavar="SECONDS", help="how long a turn is; at least one call")

@@ -10,7 +10,8 @@ import numpy as np
 from bench.layers import LayerTimes
 from bench.machine import copy_bytes_per_s, product_flops_per_s
 from bench.probe import time_alone
-from bench.timing import Contender, Plan
+from bench.timing import Contender, Plan, Row
+from bench.work import flops
 from impls.client import Worker, WorkerError
 from impls.frameworks import FRAMEWORKS, Variant
 from spec.load import parse
@@ -101,16 +102,27 @@ def measure_limits(contenders: Sequence[Contender], plan: Plan, tell: Callable[[
     return found
 
 
-def raised(limits: Mapping[str, Limits], network: Network, layers: LayerTimes) -> dict[str, Limits]:
-    """`limits` with the peak of any layer that was timed alone and exceeded it: what was exceeded is no limit."""
+def raised(
+    limits: Mapping[str, Limits], network: Network, workload: str, rows: Sequence[Row], layers: LayerTimes | None
+) -> dict[str, Limits]:
+    """`limits` with the peak of any row, or layer timed alone, that exceeded it: what was exceeded is no limit."""
     found = dict(limits)
-    macs = {layer.name: layer.macs for layer in network.layers}
-    for variant, durations in layers.durations_s.items():
+    reached = [
+        (row.variant, flops(network, workload, row.batch) / row.median_s, f"{network.name} at batch {row.batch}")
+        for row in rows
+        if row.median_s
+    ]
+    if layers:
+        macs = {layer.name: layer.macs for layer in network.layers}
+        reached += [
+            (variant, 2.0 * macs[layer] * layers.batch / duration_s, layer)
+            for variant, durations in layers.durations_s.items()
+            for layer, duration_s in durations.items()
+        ]
+    for variant, speed, where in reached:
         name = key(variant)
-        for layer, duration_s in durations.items():
-            speed = 2.0 * macs[layer] * layers.batch / duration_s
-            if name in found and speed > found[name].flops_per_s:
-                found[name] = replace(found[name], flops_per_s=speed, flops_by=f"{variant.framework} in {layer}")
+        if name in found and speed > found[name].flops_per_s:
+            found[name] = replace(found[name], flops_per_s=speed, flops_by=f"{variant.framework} in {where}")
     return found
 
 

@@ -67,7 +67,7 @@ def _throughput(report: Report, rows: Sequence[Row]) -> str:
     batches = sorted({row.batch for row in rows})
     for name, limits in report.limits.items():
         if name.startswith(rows[0].variant.device):
-            roofline = [batch / floor_s(report.network, batch, limits) for batch in batches]
+            roofline = [batch / floor_s(report.network, report.workload, batch, limits) for batch in batches]
             axes.plot(batches, roofline, "k:", label=f"roofline {name}")
     axes.set(xscale="log", yscale="log", xlabel="batch", ylabel="images a second")
     axes.set_xticks(batches, [str(batch) for batch in batches])

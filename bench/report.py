@@ -11,10 +11,11 @@ from typing import Any
 from pytest_benchmark import __version__ as pytest_benchmark_version
 from pytest_benchmark.stats import Stats
 
-from bench.floor import floor_s, forward_bytes, forward_flops, layer_floors
+from bench.floor import floor_s, layer_floors
 from bench.layers import LayerTimes
 from bench.limits import Limits, element_bytes, key
 from bench.timing import Row
+from bench.work import flops, moved_bytes
 from impls.frameworks import Variant
 from spec.exits import Exit
 from spec.files import write_all
@@ -61,7 +62,7 @@ class Report:
     def floor_s(self, variant: Variant, batch: int) -> float | None:
         """The least time of the workload on this machine, in seconds, where its limits could be measured."""
         limits = self.limits.get(key(variant))
-        return floor_s(self.network, batch, limits) if limits else None
+        return floor_s(self.network, self.workload, batch, limits) if limits else None
 
     def fraction(self, row: Row) -> float | None:
         """How much of the machine a variant used: the floor over its median."""
@@ -70,7 +71,7 @@ class Report:
 
     def bytes_per_s(self, row: Row) -> float | None:
         """Bytes that a variant must move, as it stores them, over its median."""
-        moved = forward_bytes(self.network, row.batch, element_bytes(row.variant.dtype))
+        moved = moved_bytes(self.network, self.workload, row.batch, element_bytes(row.variant.dtype))
         return moved / row.median_s if row.median_s else None
 
     def row(self, variant: Variant, batch: int) -> Row | None:
@@ -128,7 +129,7 @@ class Report:
             "overhead_s": row.overhead_s,
             "median_s": duration_s,
             "images_per_s": row.batch / duration_s if duration_s else None,
-            "flops_per_s": forward_flops(self.network, row.batch) / duration_s if duration_s else None,
+            "flops_per_s": flops(self.network, self.workload, row.batch) / duration_s if duration_s else None,
             "bytes_per_s": self.bytes_per_s(row),
             "roofline_fraction": self.fraction(row),
             "busy_threads": row.busy_threads,

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from bench.floor import forward_flops
 from bench.report import Report
 from bench.statistics import ratio
 from bench.timing import Row
+from bench.work import flops
 from impls.frameworks import Variant
 
 HEADINGS = (
@@ -39,7 +39,7 @@ def cells(report: Report, row: Row) -> tuple[str, ...]:
         f"{1e3 * row.median_s:,.1f}",
         f"{1e3 * low:,.1f}–{1e3 * high:,.1f}",
         f"{row.batch / row.median_s:,.1f}",
-        f"{forward_flops(report.network, row.batch) / row.median_s / 1e9:,.0f}",
+        f"{flops(report.network, report.workload, row.batch) / row.median_s / 1e9:,.0f}",
         f"{(report.bytes_per_s(row) or 0.0) / 1e9:,.1f}",
         "" if fraction is None else f"{fraction:.2f}",
         _speed_up(report, row, lowering="native") if row.variant.lowering == "fast" else "",

@@ -26,7 +26,8 @@ from spec.tensors import metadata
 
 #: A warm-up that has not settled after so many calls is measured as it is, and the spread of its samples says so.
 WARM_UP_CALLS = 12
-
+#: Images in the batch of a training step, where they go into it: it repeats them, which the oracle's work does not.
+DISTINCT = 2
 
 #: After these a worker is started again for the next batch, which may do it no harm.
 RESTARTED = ("out_of_memory", "crashed")
@@ -139,16 +140,27 @@ class _Files:
         self.description.write_text(json.dumps(describe(network)), encoding="utf-8")
 
     def input(self, batch: int) -> Path:
-        return self.store.input_file(self.network, "photographs", self.plan.seed, batch)
+        """What is given to the workload; that of a training step is there once `expected` was asked for."""
+        if self.plan.workload == "train_step":
+            return self.folder / f"batch-{batch}.safetensors"
+        return self._photographs(batch)
 
     def expected(self, batch: int) -> Path:
-        """The oracle's output. The oracle is asked as a program: bench and conformance share files, not code."""
+        """What the oracle expects. It is asked as a program: bench and conformance share files, not code."""
         path = self.folder / f"expected-{batch}.safetensors"
+        distinct, more = batch, []
+        if self.plan.workload == "train_step":
+            distinct = DISTINCT if batch % DISTINCT == 0 else 1
+            more = ["--train-step", str(self.input(batch)), "--repeats", str(batch // distinct)]
         spec = self.folder / "spec.json"  # which is YAML too
         spec.write_text(self.network.model_dump_json(), encoding="utf-8")
         program = [sys.executable, "-m", "conformance.expected", "--spec", str(spec), "--weights", str(self.weights)]
         asked = subprocess.run(
-            [*program, "--input", str(self.input(batch)), "--output", str(path), "--dtypes", ",".join(self.dtypes)],
+            [
+                *program,
+                *("--input", str(self._photographs(distinct)), "--output", str(path)),
+                *("--dtypes", ",".join(self.dtypes), *more),
+            ],
             capture_output=True,
             text=True,
             check=False,
@@ -157,6 +169,9 @@ class _Files:
         if asked.returncode:
             raise NotRunError(f"the oracle could not be run: {one_line(asked.stderr)[-400:]}")
         return path
+
+    def _photographs(self, batch: int) -> Path:
+        return self.store.input_file(self.network, "photographs", self.plan.seed, batch)
 
 
 class _Lane:

@@ -49,6 +49,12 @@ def converse(*requests: object, module: str = "tests.impls.fake_worker", words: 
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 
+VERBS = (
+    "hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, colour "
+    "or stop"
+)
+
+
 def error_of(*requests: object) -> tuple[str, str]:
     """The error in the last of the answers."""
     answers, _ = converse(*requests)
@@ -115,11 +121,11 @@ def test_a_process_that_the_framework_starts_reads_no_requests() -> None:
         ({"id": 5}, "expected a JSON object with the key 'do'"),
         (
             {"id": 5, "do": "dance"},
-            "expected hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, colour or stop, found 'dance'",
+            f"expected {VERBS}, found 'dance'",
         ),
         (
             {"id": 5, "do": None},
-            "expected hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, colour or stop, found None",
+            f"expected {VERBS}, found None",
         ),
         ({"id": 5, "do": "load", "network": ""}, "load: expected the keys source, weights, device, dtype, mode"),
         ({"id": 5, "do": "trace"}, "trace: expected the keys input, substitutes, taps, output, found none"),
