@@ -50,8 +50,8 @@ def converse(*requests: object, module: str = "tests.impls.fake_worker", words: 
 
 
 VERBS = (
-    "hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, colour "
-    "or stop"
+    "hello, load, trace, prepare, time, verify, gradients, train_trace, start, train, state, initialise, predict, "
+    "colour or stop"
 )
 
 
