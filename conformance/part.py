@@ -1,4 +1,4 @@
-"""What the training lane consists of: parts, each of which asks every worker something and holds it against the oracle."""
+"""The parts of the training lane: each asks every worker something and holds the answer against the oracle."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
