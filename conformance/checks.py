@@ -21,17 +21,17 @@ from spec.operators import Lrn
 
 @dataclass(frozen=True)
 class Subject:
-    """Whose trace is compared, on which case."""
+    """Whose answers are compared, on which case."""
 
     network: Network
     variant: Variant
     version: str
     case: Case
-    reference: Reference
 
     def result(self, tap: str, check: Check, outcome: Outcome, message: str = "") -> Result:
-        """A result of this subject."""
-        operator = next((layer.operator.op for layer in self.network.layers if layer.name == tap), "")
+        """A result of this subject; the operator is that of the tap, or of the parameter that stands for one."""
+        name = tap.partition(".")[0]
+        operator = next((layer.operator.op for layer in self.network.layers if layer.name == name), "")
         return Result(
             network=self.network.name,
             variant=self.variant,
@@ -45,13 +45,20 @@ class Subject:
         )
 
 
-def local_results(subject: Subject, trace: Mapping[str, Array], caps: Caps) -> list[Result]:
+@dataclass(frozen=True)
+class ForwardSubject(Subject):
+    """Whose trace is compared, and with what."""
+
+    reference: Reference
+
+
+def local_results(subject: ForwardSubject, trace: Mapping[str, Array], caps: Caps) -> list[Result]:
     """Every operator by itself, in the order of the graph."""
     return [_local(subject, layer.name, trace.get(layer.name), caps) for layer in subject.network.layers]
 
 
 def end_to_end_results(
-    subject: Subject, trace: Mapping[str, Array], others: Iterable[Mapping[str, Array]], check: Check, caps: Caps
+    subject: ForwardSubject, trace: Mapping[str, Array], others: Iterable[Mapping[str, Array]], check: Check, caps: Caps
 ) -> list[Result]:
     """Every tap against the float64 chain; `others` are the traces of the other variants of the same precision."""
     others = list(others)
@@ -62,7 +69,7 @@ def end_to_end_results(
     ]
 
 
-def distance(subject: Subject, tap: str, check: Check, first: Array, again: Array, caps: Caps) -> float:
+def distance(subject: ForwardSubject, tap: str, check: Check, first: Array, again: Array, caps: Caps) -> float:
     """How far two outputs of one tap are apart, measured as `Result.rms` is."""
     if first.shape != again.shape or first.dtype != again.dtype:
         return float("inf")
@@ -85,7 +92,7 @@ def observed_precision(results: Iterable[Result]) -> str:
     return measure.precision_class(max(noises)) if noises else "unknown"
 
 
-def _unusable(subject: Subject, tap: str, check: Check, actual: Array | None, expected: Array) -> Result | None:
+def _unusable(subject: ForwardSubject, tap: str, check: Check, actual: Array | None, expected: Array) -> Result | None:
     """A failed result where there is nothing to compare, or where comparing would prove nothing."""
     if actual is None:
         message = "missing tap: expected a tensor of that name in the trace, found none"
@@ -114,7 +121,7 @@ def _is_constant(values: Array) -> bool:
     return values.size > 1 and bool((values == values.flat[0]).all())
 
 
-def _local(subject: Subject, tap: str, actual: Array | None, caps: Caps) -> Result:
+def _local(subject: ForwardSubject, tap: str, actual: Array | None, caps: Caps) -> Result:
     reference = subject.reference.local[tap]
     operator = reference.layer.operator
     unusable = _unusable(subject, tap, Check.LOCAL, actual, reference.value)
@@ -237,7 +244,7 @@ _MEASURES: dict[str, Callable[[Array, LayerReference, Rule], Measured]] = {
 
 
 def _end_to_end(
-    subject: Subject, tap: str, actual: Array | None, others: list[Array], check: Check, caps: Caps
+    subject: ForwardSubject, tap: str, actual: Array | None, others: list[Array], check: Check, caps: Caps
 ) -> Result:
     expected = subject.reference.end_to_end[tap]
     unusable = _unusable(subject, tap, check, actual, expected)

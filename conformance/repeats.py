@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from conformance.caps import Caps
-from conformance.checks import Subject, distance
+from conformance.checks import ForwardSubject, distance
 from conformance.measure import Array
 from conformance.results import Check, Result
 
@@ -22,7 +22,7 @@ def digest(values: Array) -> str:
 
 
 def with_bits(
-    subject: Subject,
+    subject: ForwardSubject,
     results: Sequence[Result],
     trace: Mapping[str, Array],
     repeats: Sequence[Mapping[str, Array]],
@@ -37,7 +37,9 @@ def with_bits(
     ]
 
 
-def _with_bits(subject: Subject, result: Result, first: Array, repeats: Sequence[Array | None], caps: Caps) -> Result:
+def _with_bits(
+    subject: ForwardSubject, result: Result, first: Array, repeats: Sequence[Array | None], caps: Caps
+) -> Result:
     own = digest(first)
     if not repeats:
         return replace(result, digest=own)
@@ -46,5 +48,5 @@ def _with_bits(subject: Subject, result: Result, first: Array, repeats: Sequence
     return replace(result, digest=own, repeatable=not others, repeat_rms=apart)
 
 
-def _apart(subject: Subject, tap: str, check: Check, first: Array, again: Array | None, caps: Caps) -> float:
+def _apart(subject: ForwardSubject, tap: str, check: Check, first: Array, again: Array | None, caps: Caps) -> float:
     return float("inf") if again is None else distance(subject, tap, check, first, again, caps)

@@ -26,6 +26,26 @@ class Check(StrEnum):
     """All operators up to the tap, fed the input."""
     UNTAPPED = "untapped"
     """The network's output when nothing else is recorded: what a compiler may fuse, it fuses."""
+    GRADIENT_INPUT = "gradient_input"
+    """What the operator alone passes back to what it read, from a known cotangent."""
+    GRADIENT_PARAMETER = "gradient_parameter"
+    """The gradient of one of the operator's parameters (`conv1.weight`), from a known cotangent."""
+    LOSS = "loss"
+    """The loss of known logits."""
+    LOSS_GRADIENT = "loss_gradient"
+    """What the loss passes back to known logits."""
+    DROPOUT = "dropout"
+    """What a dropout does while training."""
+    INITIALISER = "initialiser"
+    """The parameters that training starts from."""
+    TRAJECTORY = "trajectory"
+    """Some steps of training, one after the other."""
+    EVALUATION = "evaluation"
+    """What is predicted of whole images."""
+    COLOUR = "colour"
+    """Images whose colours are shifted."""
+    TRAINING = "training"
+    """Whether a part of the training lane could be run; the tap is the part's name, or none for the whole lane."""
     RUN = "run"
     """Whether the variant could be run at all."""
 
@@ -91,6 +111,8 @@ class Result:
     """Whether the same trace again gave the same bits; None where it was not asked for again."""
     repeat_rms: float | None = None
     """How far the same trace was from itself at most, measured as `rms`."""
+    masked: float | None = None
+    """Which share of the elements was left out, because an honest forward error decides them; None where none can."""
     message: str = ""
     divergence: Divergence | None = None
 
@@ -114,6 +136,7 @@ class Result:
             "digest": self.digest,
             "repeatable": self.repeatable,
             "repeat_rms": _finite(self.repeat_rms),
+            "masked": self.masked,
             "message": self.message,
         }
 

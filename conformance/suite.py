@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.caps import caps
-from conformance.checks import Subject, end_to_end_results, local_results, observed_precision
+from conformance.checks import ForwardSubject, end_to_end_results, local_results, observed_precision
 from conformance.measure import Array
 from conformance.reference import Reference, reference
 from conformance.repeats import with_bits
@@ -139,7 +139,7 @@ def run_case(lanes: "Sequence[Lane]", files: Files, expected: Reference) -> list
         ]
 
 
-def compared(subject: Subject, own: Traces, others: Sequence[Mapping[str, Array]]) -> list[Result]:
+def compared(subject: ForwardSubject, own: Traces, others: Sequence[Mapping[str, Array]]) -> list[Result]:
     """All results of one variant on one case."""
     if own.error is not None:
         lines = f"; last lines of stderr: {' | '.join(own.error.stderr)}" if own.error.stderr else ""
@@ -191,9 +191,9 @@ class Lane:
         """What the worker said of itself when it was first started."""
         return self.greeted.result()
 
-    def subject(self, case: Case, expected: Reference) -> Subject:
+    def subject(self, case: Case, expected: Reference) -> ForwardSubject:
         """Whom a case's results are about."""
-        return Subject(self.network, self.entrant.variant, self.column.version, case, expected)
+        return ForwardSubject(self.network, self.entrant.variant, self.column.version, case, expected)
 
     def traced(self, files: Files, substitutes: Path) -> Traces:
         """All traces of one case; an error of the worker becomes part of them."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from conformance.checks import Subject
+from conformance.checks import ForwardSubject
 from conformance.reference import Reference, reference
 from conformance.results import Case, Check, Column, Outcome, Result
 from impls.frameworks import Dtype, Variant
@@ -49,8 +49,8 @@ def subject(
     expected: Reference | None = None,
     framework: str = "torch",
     dtype: Dtype = "float32",
-) -> Subject:
-    return Subject(network or narrow(), variant(framework, dtype), "2.9.0", CASE, expected or narrow_reference())
+) -> ForwardSubject:
+    return ForwardSubject(network or narrow(), variant(framework, dtype), "2.9.0", CASE, expected or narrow_reference())
 
 
 def local_trace(expected: Reference, noise: float = 0.0) -> Trace:

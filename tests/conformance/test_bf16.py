@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conformance.caps import caps
-from conformance.checks import Subject, end_to_end_results, local_results, observed_precision
+from conformance.checks import ForwardSubject, end_to_end_results, local_results, observed_precision
 from conformance.expected import write_expected
 from conformance.measure import relative_rms
 from conformance.meta.faults import FAULTS, Fault, Tensors
@@ -64,7 +64,7 @@ def expected() -> Reference:
     return reference(narrow(), *given(), "bf16")
 
 
-def of(framework: str = "torch") -> Subject:
+def of(framework: str = "torch") -> ForwardSubject:
     return subject(expected=expected(), framework=framework, dtype="bf16")
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.caps import caps
-from conformance.checks import Subject, end_to_end_results, local_results, observed_precision
+from conformance.checks import ForwardSubject, end_to_end_results, local_results, observed_precision
 from conformance.reference import LayerReference, Reference, reference
 from conformance.results import Check, Outcome, Result
 from impls.frameworks import Dtype
@@ -29,7 +29,7 @@ from tests.spec.networks import branches
 CAPS_FILE = "conformance/caps.toml"
 
 
-def local(trace: Trace, of: Subject | None = None) -> dict[str, Result]:
+def local(trace: Trace, of: ForwardSubject | None = None) -> dict[str, Result]:
     return {result.tap: result for result in local_results(of or subject(), trace, caps())}
 
 
@@ -299,11 +299,11 @@ def test_the_cap_of_a_sliding_sum_is_that_of_its_element() -> None:
 # --- End to end ------------------------------------------------------------------------------------------------------
 
 
-def end_to_end(trace: Trace, others: list[Trace], of: Subject, check: Check = Check.END_TO_END) -> list[Result]:
+def end_to_end(trace: Trace, others: list[Trace], of: ForwardSubject, check: Check = Check.END_TO_END) -> list[Result]:
     return end_to_end_results(of, trace, others, check, caps())
 
 
-def with_yardstick(relative: float, dtype: Dtype = "float32") -> Subject:
+def with_yardstick(relative: float, dtype: Dtype = "float32") -> ForwardSubject:
     """A subject whose NumPy float32 is off by `relative` at every tap."""
     expected = narrow_reference()
     return subject(expected=replace(expected, yardstick=dict(end_to_end_trace(expected, relative))), dtype=dtype)
