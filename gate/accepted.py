@@ -25,6 +25,7 @@ from spec.base import AsTuple, Line, Part
 from spec.exits import InputError, one_line
 
 FILE = Path(__file__).with_name("accepted.toml")
+NAME = "gate/accepted.toml"
 TABLE = "accepted"
 
 _HEADER = re.compile(rf"^[ \t]*\[\[[ \t]*{TABLE}[ \t]*\]\]", re.MULTILINE)
@@ -100,22 +101,28 @@ class Applied:
     """A line for each entry that accepted nothing where it should."""
 
 
+def name_of(path: Path) -> str:
+    """What errors and reports call the file: the one that comes with Lockstep is called the same everywhere."""
+    return NAME if path == FILE else str(path)
+
+
 def entries(today: date, path: Path = FILE) -> tuple[Entry, ...]:
     """The acceptances in a file; raises InputError, with file and line, where one is wrong or past its day."""
+    place = name_of(path)
     try:
         text = path.read_text(encoding="utf-8")
         content = tomllib.loads(text)
     except OSError as error:
-        raise InputError(f"{path}: expected a file of accepted changes, found: {error.strerror or error}") from None
+        raise InputError(f"{place}: expected a file of accepted changes, found: {error.strerror or error}") from None
     except ValueError as error:
-        raise InputError(f"{path}: expected TOML, found: {error}") from None
+        raise InputError(f"{place}: expected TOML, found: {error}") from None
     unknown = sorted(content.keys() - {TABLE})
     tables = content.get(TABLE, [])
     if unknown or not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
-        raise InputError(f"{path}: expected [[{TABLE}]] tables alone, found {(unknown or [TABLE])[0]!r:.80}")
+        raise InputError(f"{place}: expected [[{TABLE}]] tables alone, found {(unknown or [TABLE])[0]!r:.80}")
     lines = [text.count("\n", 0, match.start()) + 1 for match in _HEADER.finditer(text)]
     named = lines if len(lines) == len(tables) else [1] * len(tables)
-    found = tuple(_entry(table, f"{path}:{line}") for table, line in zip(tables, named, strict=True))
+    found = tuple(_entry(table, f"{place}:{line}") for table, line in zip(tables, named, strict=True))
     for entry in found:
         if entry.accepted.expires <= today:
             raise InputError(

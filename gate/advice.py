@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
+from gate import accepted
 from gate.options import shell
 from gate.results import Effect, Numerics, NumericVerdict, SpeedVerdict, TapDrift
 from gate.table import percent, smallest
@@ -27,12 +28,14 @@ class Action:
     """Shows it again, and nothing else."""
     accept: str = ""
     """The entry that accepts it; reason, link and day are left to a person."""
+    accept_in: str = ""
+    """The file for it."""
 
 
 def actions(report: Report) -> list[Action]:
     """What blocks or could not be decided, in the order in which it matters."""
     found = [action for cell in report.cells for action in _of_cell(cell)]
-    found += [Action("gate/accepted.toml", "stale", (line,)) for run in report.runs for line in run.finding.stale]
+    found += [Action(run.accepted_in, "stale", (line,)) for run in report.runs for line in run.finding.stale]
     found += [Action(place, "missing", ("no report of this cell was given",)) for place in report.missing]
     order = (*map(str, BLOCKING), "SLOWER", "stale", "errored", "missing", "UNDECIDED")
     return sorted(found, key=lambda action: order.index(action.verdict))
@@ -62,7 +65,8 @@ def _numeric(cell: Cell, numerics: Numerics, place: str) -> Action:
     what.append(
         f"the same bits: {len(numerics.identical_taps)} of {sum(t.check == 'local' for t in numerics.taps)} operators"
     )
-    return Action(place, str(numerics.verdict), tuple(what), _command(cell, "--numerics-only"), _entry(cell, numerics))
+    command, entry = _command(cell, "--numerics-only"), _entry(cell, numerics)
+    return Action(place, str(numerics.verdict), tuple(what), command, entry, _file(cell.run.accepted_in))
 
 
 def _tap(tap: TapDrift) -> str:
@@ -89,6 +93,10 @@ def _costs(effect: Effect) -> Iterator[str]:
 def _command(cell: Cell, *words: str) -> str:
     own = ["--spec", cell.run.specs.get(cell.network, cell.network), "--lowering", cell.variant.lowering]
     return f"nox -s gate -- {shell([*cell.run.arguments, *own, *words])}"
+
+
+def _file(name: str) -> str:
+    return f"{name}, or a file of your own (--accepted)" if name == accepted.NAME else name
 
 
 def _entry(cell: Cell, numerics: Numerics) -> str:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gate import finished
+from gate import accepted, finished
 from gate.matrix import Planned, listed
 from gate.merge import merged
 from gate.node import LostError, Outcome, Task, perform
@@ -175,9 +175,10 @@ def _parsed(arguments: list[str]) -> tuple[Namespace, list[str]]:
 
 
 def _named(options: Namespace) -> list[Path]:
-    """The files that the options name: networks, requirement files and those they include, an earlier report."""
+    """The files that the options name: networks, requirement files with those they include, a report, acceptances."""
     found = [Path(name) for name in named_specs(options) if name not in shipped()]
     found += [options.baseline_report] if options.baseline_report is not None else []
+    found += [options.accepted] if options.accepted != accepted.FILE else []
     for side in options.sides:
         file = parse("side", side).file
         found += [file, *_included(file, {file.resolve()})] if file is not None else []

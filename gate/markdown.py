@@ -52,7 +52,7 @@ def _action(action: Action) -> Iterator[str]:
     if action.command:
         yield f"  - again: {_code(action.command)}"
     if action.accept:
-        yield "  - to accept it, add to `gate/accepted.toml`:"
+        yield f"  - to accept it, add to {_safe(action.accept_in)}:"
         yield ""
         yield "    ```toml"
         for line in action.accept.splitlines():

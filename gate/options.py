@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from gate import accepted
 from gate.numerics import FEWEST_SEEDS
 from gate.plan import Plan
 from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Mode
@@ -25,7 +26,7 @@ Exit codes: 0 passed; 1 drifted, diverged, precision class changed or slower; 2 
 #: Options that say what the sides are and how a cell is run: what a cell repeats of them.
 _OF_A_CELL = (
     "baseline_python", "candidate_python", "baseline_report", "framework", "dtype", "lowering", "mode", "batch",
-    "seeds", "numerics_only", "speed_only", "looks", "timeout", "threads",
+    "seeds", "numerics_only", "speed_only", "looks", "timeout", "threads", "accepted",
 )  # fmt: skip
 
 
@@ -148,6 +149,13 @@ def _parser(prog: str, description: str) -> Arguments:
     )
     add("--threads", type=count, metavar="N", help="of each worker; default: numerics all processors, speed one")
     add("--timeout", type=count, default=600, metavar="SECONDS", help="how long a worker may take over one answer")
+    add(
+        "--accepted",
+        type=Path,
+        default=accepted.FILE,
+        metavar="TOML",
+        help="changes that are accepted on purpose; default: Lockstep's own gate/accepted.toml",
+    )
     return parser
 
 

@@ -110,7 +110,10 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
     finding = Finding(sides, found, costs, known, machine, stale)
     specs = {network.name: spec for spec, network in asked.networks.items()}
     told = (*notes, *finished.notes)
-    whole = Run(finding, tuple(_common(options)), specs, options.device, told, time.monotonic() - start)
+    duration_s = time.monotonic() - start
+    whole = Run(
+        finding, tuple(_common(options)), specs, options.device, told, duration_s, accepted.name_of(options.accepted)
+    )
     return whole, finished
 
 
@@ -134,7 +137,7 @@ def _asked(options: Namespace) -> _Asked:
                 f"--spec: expected networks with names of their own, found {network.name!r} in {same} and {spec}"
             )
         networks[spec] = network
-    return _Asked(options, networks, accepted.entries(date.today()))
+    return _Asked(options, networks, accepted.entries(date.today(), options.accepted))
 
 
 def _numerics(sides: Sides, name: str, asked: _Asked, finished: Finished, tell: Tell) -> list[Numerics]:

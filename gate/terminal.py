@@ -40,7 +40,8 @@ def show(report: Report, files: Sequence[Path]) -> None:
         if action.command:
             terminal.print(f"  again: {_plain(action.command)}", soft_wrap=True)
         if action.accept:
-            terminal.print("  to accept it: the entry for gate/accepted.toml is in gate.md", soft_wrap=True)
+            where = _plain(action.accept_in)
+            terminal.print(f"  to accept it: gate.md has the entry for {where}", soft_wrap=True)
     for text in _speed_lines(report):
         terminal.print(_plain(text), soft_wrap=True)
     for note in dict.fromkeys(note for run in report.runs for note in run.notes):

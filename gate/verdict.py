@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from gate import accepted
 from gate.results import Change, Effect, Finding, Numerics, NumericVerdict, Sides, Speed, SpeedVerdict
 from impls.frameworks import Variant
 from spec.exits import Exit
@@ -42,6 +43,8 @@ class Run:
     notes: tuple[str, ...] = ()
     """What a reader has to know: results that were reused, what was left out."""
     duration_s: float = 0.0
+    accepted_in: str = accepted.NAME
+    """The file of changes that are accepted."""
 
     @property
     def title(self) -> str:

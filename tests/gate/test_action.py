@@ -85,6 +85,7 @@ def test_the_gate_is_told_what_the_inputs_say(runner: Path) -> None:
         CANDIDATE="$(touch injected); `touch injected` ; 'x",
         FRAMEWORK="torch",
         SPECS="alexnet\nmy networks/one.yaml\n",
+        ACCEPTED="our own/accepted.toml",
         OPTIONS="--batch 1,16 --note 'two words' $(touch injected)",
     )
     assert done.returncode == 0, done.stderr
@@ -92,6 +93,7 @@ def test_the_gate_is_told_what_the_inputs_say(runner: Path) -> None:
     assert told == [
         *("-P", "-m", "gate", "torch==2.14.1 numpy==2.3.5", "$(touch injected); `touch injected` ; 'x"),
         *("--framework", "torch", "--spec", "alexnet", "--spec", "my networks/one.yaml"),
+        *("--accepted", "our own/accepted.toml"),
         *("--batch", "1,16", "--note", "two words", "$(touch", "injected)", "--report", str(runner / "reports")),
     ]
     assert not (runner / "injected").exists()

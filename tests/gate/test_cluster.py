@@ -288,8 +288,9 @@ def test_files_that_the_arguments_name_go_with_the_task(tmp_path: Path, monkeypa
     Path("pins/more.txt").write_text("numpy==2.4.6\n-r before.txt\n", encoding="utf-8")
     spec = (ROOT / "spec" / "networks" / "alexnet_narrow.yaml").read_bytes()
     Path("own.yaml").write_bytes(spec)
-    (task,) = tasks_of("pins/before.txt", "pins/after.txt", "--spec", "own.yaml")
-    assert set(task.files) == {"pins/before.txt", "pins/after.txt", "pins/more.txt", "own.yaml"}
+    Path("own.toml").touch()
+    (task,) = tasks_of("pins/before.txt", "pins/after.txt", "--spec", "own.yaml", "--accepted", "own.toml")
+    assert set(task.files) == {"pins/before.txt", "pins/after.txt", "pins/more.txt", "own.yaml", "own.toml"}
     assert task.files["own.yaml"] == spec
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "a report and speed alone": (("--baseline-report", "a.json", JAX[1], "--speed-only"), ("--baseline-report",)),
     "no such report": (("--baseline-report", "none.json", JAX[1]), ("none.json: expected a conformance.json",)),
+    "no such acceptances": ((*JAX, "--accepted", "own.toml"), ("own.toml: expected a file of accepted changes",)),
     "sides to calibrate": ((*JAX, "--calibrate"), ("--calibrate", "no sides")),
     "a list of nothing": (("list",), ("pairs of BASELINE and CANDIDATE, found 0",)),
     "a merge of nothing": (("merge",), ("REPORT.json", "python -m gate merge --help")),
@@ -201,6 +203,28 @@ def test_a_candidate_that_computes_something_else_does_not_pass(tmp_path: Path) 
     assert done.stdout.splitlines()[-1].startswith("failed: numerics: 1 diverged; report: ")
     assert "numerics: alexnet_narrow: candidate:" in done.stderr
     assert (tmp_path / "reports" / "gate.md").read_text(encoding="utf-8").startswith("# ❌ Gate failed: jax 1.0 → 2.0")
+
+
+def test_what_a_file_of_ones_own_accepts_passes(tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text(
+        f"""[[accepted]]
+        framework = "jax"
+        package = "jax"
+        before = "==1.0"
+        after = "==2.0"
+        taps = ["*"]
+        verdict = "diverged"
+        reason = "known"
+        link = "https://example.org/1"
+        expires = {date.today() + timedelta(days=1)}
+        """,
+        encoding="utf-8",
+    )
+    done = gate(tmp_path, *pair(tmp_path, "one_element"), "--numerics-only", "--accepted", "own.toml")
+    assert done.returncode == 0, done.stderr
+    (own,) = read(tmp_path / "reports" / "gate.json").runs
+    assert [numerics.verdict for numerics in own.finding.numerics] == [NumericVerdict.ACCEPTED]
+    assert (own.accepted_in, own.arguments[-2:]) == ("own.toml", ("--accepted", "own.toml"))
 
 
 def test_a_stopped_run_leaves_no_report_and_goes_on_from_what_is_finished(tmp_path: Path) -> None:

@@ -115,6 +115,14 @@ def test_the_entry_that_is_offered_accepts_the_change_once_a_person_has_filled_i
     assert applied.stale == ()
 
 
+def test_the_file_that_an_entry_belongs_in_is_the_one_that_was_asked_for() -> None:
+    (action,) = actions(report(DRIFTED))
+    assert action.accept_in == "gate/accepted.toml, or a file of your own (--accepted)"
+    own, stale = actions(report(DRIFTED, accepted_in="own/known.toml", stale=("own/known.toml:3: old",)))
+    assert (own.accept_in, stale.place) == ("own/known.toml", "own/known.toml")
+    assert "to accept it, add to own/known.toml:" in markdown_text(report(DRIFTED, accepted_in="own/known.toml"))
+
+
 def test_a_worker_that_fails_is_named_once_and_not_for_each_cost() -> None:
     errored = [effect(SpeedVerdict.ERRORED, quantity, reason="candidate: died") for quantity in Quantity]
     (action,) = actions(report(speed(*errored)))
