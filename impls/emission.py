@@ -15,8 +15,8 @@ WIDTH = 120
 #: Names that the bodies of generated functions read or assign beside the values of a graph.
 TAKEN = frozenset(
     """
-    band batch_norm conv counted denominator dense local_response_norm max_pool no_tap on_eager_cpu p padded power root
-    squares strided_conv sum_pool towers
+    band batch_norm conv counted denominator dense local_response_norm logits masks max_pool no_tap on_eager_cpu p padded
+    power root squares strided_conv sum_pool towers
     """.split()
 )
 
@@ -75,6 +75,17 @@ def code(lines: Iterable[str]) -> str:
 def calls(name: str, text: str) -> bool:
     """Whether `text`, the code of a generated source, calls the function `name`."""
     return re.search(rf"(?<![\w.]){name}\(", text) is not None
+
+
+def signature(name: str, arguments: Iterable[str], returns: str) -> str:
+    """The first lines of a function, as the formatter breaks them."""
+    arguments = list(arguments)
+    together = ", ".join(arguments)
+    for inside in (together, f"\n    {together}\n"):
+        text = f"def {name}({inside}) -> {returns}:"
+        if max(map(len, text.splitlines())) <= WIDTH:
+            return text
+    return "\n".join([f"def {name}(", *(f"    {argument}," for argument in arguments), f") -> {returns}:"])
 
 
 def comment(layer: Layer, layout: str = "NCHW") -> str:
