@@ -120,6 +120,8 @@ class Worker:
         self.timeout_s = timeout_s
         self.settings = dict(settings or {})
         """Environment variables of the process, beside the user's own."""
+        self.loaded: Load | None = None
+        """What was last made ready to run, if anything."""
         self._count = 0
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
@@ -149,6 +151,7 @@ class Worker:
         if self.alive:
             return
         self.stop()  # one that ended by itself between two requests may have left others
+        self.loaded = None
         self._answers = queue.Queue()
         self._stderr = deque(maxlen=STDERR_LINES)
         try:
@@ -197,6 +200,7 @@ class Worker:
     def load(self, request: Load) -> float | None:
         """Have a network made ready; how long that took in seconds, where the worker tells. Raises WorkerError."""
         answer = self._ask({"do": "load", **asdict(request)})
+        self.loaded = request
         return self._number(answer, "build_s") if "build_s" in answer else None
 
     def trace(self, request: Trace) -> Traced:

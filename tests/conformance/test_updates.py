@@ -192,3 +192,19 @@ def test_loss_that_is_not_finite_is_one_line() -> None:
     batch = Batch(x, np.array([0, 1]), drawn_masks(network, 2, 0, 0), Rates(0.1, 0.1))
     with pytest.raises(InputError, match="training: expected a finite loss, found nan at step 0; lower the rate"):
         list(trajectory(network, weights(network, "scaled", 0), network.training, [batch]))
+
+
+def test_trajectory_in_float32_stays_in_float32_and_strays_by_its_rounding() -> None:
+    network = load("alexnet_narrow")
+    assert network.training is not None
+    random = np.random.default_rng(3)
+    x = random.standard_normal((2, *network.input.shape)) * 60
+    batches = [Batch(x, np.array([1, 3]), drawn_masks(network, 2, 0, step), Rates(1e-5, 1e-5)) for step in range(3)]
+    tensors = weights(network, "scaled", 0)
+    exact, single = (
+        list(trajectory(network, tensors, network.training, batches, kind))[-1] for kind in (np.float64, np.float32)
+    )
+    for name, velocity in single.state.velocities.items():
+        assert (velocity.dtype, single.state.parameters[name].dtype) == (np.float32, np.float32)
+        wide = exact.state.velocities[name]
+        assert 1e-9 < np.linalg.norm(velocity - wide) / np.linalg.norm(wide) < 1e-4
