@@ -29,9 +29,8 @@ from gate.packages import parse
 from gate.run import require_folder
 from gate.verdict import Report
 from impls import environments
-from impls.environments import shortened
 from spec.arguments import Arguments
-from spec.exits import Exit, InputError, NotRunError, one_line
+from spec.exits import Exit, InputError, NotRunError, one_line, shortened
 from spec.files import write_all
 from spec.load import shipped
 

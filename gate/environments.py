@@ -17,9 +17,9 @@ from packaging.utils import canonicalize_name
 from gate.packages import FRAMEWORK_OF, Asked, asked_sides, framework_of
 from gate.resolve import resolve
 from gate.results import Change, Side, Sides
-from impls.environments import Progress, make, shortened
+from impls.environments import Progress, make
 from impls.frameworks import FrameworkName
-from spec.exits import InputError, NotRunError, one_line
+from spec.exits import InputError, NotRunError, one_line, shortened
 
 #: How long an interpreter may take to say what is installed.
 _TIMEOUT_S = 60.0

@@ -14,9 +14,9 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gate.packages import FRAMEWORK_OF, Asked, lines_of, provided_by, requirements_of
-from impls.environments import Progress, for_uv, place, shortened, uv_command
+from impls.environments import Progress, for_uv, place, uv_command
 from impls.frameworks import FrameworkName
-from spec.exits import InputError, NotRunError, one_line
+from spec.exits import InputError, NotRunError, one_line, shortened
 
 ROOT = Path(__file__).parents[1]
 

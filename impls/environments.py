@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from impls.frameworks import FRAMEWORKS
-from spec.exits import Exit, InputError, NotRunError, end, one_line
+from spec.exits import Exit, InputError, NotRunError, end, one_line, shortened
 
 Progress = Callable[[str], None]
 
@@ -28,9 +28,6 @@ _ROOT = Path(__file__).parents[1]
 
 #: Written last into an environment: one without it was interrupted, and is made anew.
 _COMPLETE = ".complete"
-
-#: The longest cause that an error repeats, in characters.
-_CAUSE_LENGTH = 400
 
 #: What uv calls the things that a user has told pip. pip separates places by blanks, uv by commas.
 _UV_NAMES = {
@@ -191,15 +188,7 @@ def cause(output: str) -> str:
     else:
         first = next((i for i, line in enumerate(lines) if line.lstrip().startswith(("error:", "×", "╰─▶"))), -1)
         said = " ".join(lines[first:]).removeprefix("error:") if lines else ""
-    text = one_line(said.replace("╰─▶", "").replace("×", ""))
-    return shortened(text)
-
-
-def shortened(text: str) -> str:
-    """`text` at a length that fits an error: where it starts, and where it ends, which is the root of the matter."""
-    if len(text) <= _CAUSE_LENGTH:
-        return text
-    return f"{text[: _CAUSE_LENGTH // 2]}…{text[-_CAUSE_LENGTH // 2 :]}"
+    return shortened(one_line(said.replace("╰─▶", "").replace("×", "")))
 
 
 def main(arguments: list[str]) -> Exit:

@@ -3,9 +3,14 @@
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 #: No extent of a tensor, window or stride may be larger (2³¹ − 1, what every framework's index type holds).
 MAX_EXTENT = 2**31 - 1
+
+#: The sizes of normal float32 numbers. Every implementation rounds what a spec states to these.
+SMALLEST_FLOAT32 = 2.0**-126
+LARGEST_FLOAT32 = (2.0 - 2.0**-23) * 2.0**127
 
 
 class Part(BaseModel):
@@ -27,6 +32,20 @@ class FieldError(ValueError):
 Extent = Annotated[int, Field(ge=1, le=MAX_EXTENT)]
 Offset = Annotated[int, Field(ge=0, le=MAX_EXTENT)]
 Total = Annotated[int, Field(ge=0, le=2**63 - 1)]
+
+
+def _in_float32(value: float) -> float:
+    if value and not SMALLEST_FLOAT32 <= abs(value) <= LARGEST_FLOAT32:
+        raise PydanticCustomError("beyond_float32", "0 or a size from 1.2e-38 to 3.4e+38, which float32 can hold")
+    return value
+
+
+InFloat32 = AfterValidator(_in_float32)
+
+Number = Annotated[float, InFloat32]
+Positive = Annotated[float, Field(gt=0), InFloat32]
+NotNegative = Annotated[float, Field(ge=0), InFloat32]
+Fraction = Annotated[float, Field(ge=0, lt=1), InFloat32]
 
 
 def _repeated(length: int) -> BeforeValidator:

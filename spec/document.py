@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from spec import yaml_tree
-from spec.exits import InputError, one_line
+from spec.exits import InputError, one_line, shortened
 from spec.yaml_tree import Path, Tree, TreeError
+
+#: How long an error may be, in characters: it may list every operator, but not repeat a list of the file.
+LONGEST_MESSAGE = 600
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class Document:
 
     def wrong(self, path: Path, message: str) -> InputError:
         """The error to raise for what is wrong at `path`."""
-        return InputError(f"{self.place}:{self.line(path)}: {one_line(message)}")
+        return InputError(f"{self.place}:{self.line(path)}: {shortened(one_line(message), LONGEST_MESSAGE)}")
 
 
 def parsed(text: str, place: str) -> Document:

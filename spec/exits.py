@@ -36,6 +36,11 @@ def one_line(text: object) -> str:
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in words)
 
 
+def shortened(text: str, length: int = 400) -> str:
+    """`text` in at most `length` characters: where it starts, and where it ends, which is the root of the matter."""
+    return text if len(text) <= length else f"{text[: length // 2]}…{text[1 - (length + 1) // 2 :]}"
+
+
 def end(main: Callable[[list[str]], Exit]) -> NoReturn:
     """Run `main` on the command line and exit with its code; user errors become one line on stderr."""
     for stream in (sys.stdout, sys.stderr):

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from spec.base import AsTuple, Extent, Line, Pads, Pair, Part
+from spec.base import AsTuple, Extent, Fraction, Line, NotNegative, Pads, Pair, Part, Positive
 from spec.identifiers import Identifier
 
 
@@ -56,11 +56,11 @@ class Lrn(Operator):
     op: Literal["lrn"]
     n: Extent
     """Channels in the window; odd, because frameworks centre an even window differently."""
-    k: Annotated[float, Field(gt=0)]
-    alpha: Annotated[float, Field(ge=0)]
+    k: Positive
+    alpha: NotNegative
     alpha_convention: Literal["sum", "mean"]
     """`sum`: α multiplies the sum of squares (the paper). `mean`: their mean, zeros counted (Caffe, torch)."""
-    beta: Annotated[float, Field(gt=0)]
+    beta: Positive
     scope: Literal["whole", "per_group"]
     """`whole`: the window crosses all channels. `per_group`: it stays inside each of `groups` equal towers."""
     groups: Extent | None = None
@@ -150,7 +150,7 @@ class Dropout(Operator):
     """Sets elements to zero while training; when evaluating it is a scale, or nothing."""
 
     op: Literal["dropout"]
-    drop_probability: Annotated[float, Field(ge=0, lt=1)]
+    drop_probability: Fraction
     convention: Literal["test_time", "inverted"]
     """`test_time`: evaluation multiplies by the keep probability (2012). `inverted`: training divides by it."""
 
@@ -182,7 +182,7 @@ class BatchNorm(Operator):
     """y = scale · (x − mean) / sqrt(variance + epsilon) + shift, a channel; evaluation uses the stored statistics."""
 
     op: Literal["batch_norm"]
-    epsilon: Annotated[float, Field(gt=0)]
+    epsilon: Positive
 
 
 AnyOperator = (

@@ -35,7 +35,7 @@ _WORDS = {
 
 def first_problem(document: Document, error: ValidationError) -> InputError:
     """The first problem in the order of the file, and how many follow; a wrong key comes before a missing one."""
-    problems = error.errors(include_url=False)
+    problems = [problem for problem in error.errors(include_url=False) if not _follows(document, problem)]
 
     def order(problem: ErrorDetails) -> tuple[int, bool, int]:
         path, _ = _in_file(document, problem["loc"])
@@ -45,6 +45,13 @@ def first_problem(document: Document, error: ValidationError) -> InputError:
     path, message = _worded(document, first)
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return document.wrong(path, _layer_at(document, path) + message + more)
+
+
+def _follows(document: Document, problem: ErrorDetails) -> bool:
+    """Whether pydantic misses items that the file has: it does not count those that have a problem of their own."""
+    _, value = _in_file(document, problem["loc"])
+    enough = problem.get("ctx", {}).get("min_length", 0)
+    return problem["type"] == "too_short" and isinstance(value, list) and len(value) >= enough
 
 
 def _worded(document: Document, problem: ErrorDetails) -> tuple[Path, str]:

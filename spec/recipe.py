@@ -4,10 +4,22 @@ from typing import Annotated, Literal, assert_never
 
 from pydantic import Field, model_validator
 
-from spec.base import AsTuple, Extent, FieldError, Line, Part
+from spec.base import (
+    LARGEST_FLOAT32,
+    AsTuple,
+    Extent,
+    FieldError,
+    Fraction,
+    InFloat32,
+    Line,
+    NotNegative,
+    Number,
+    Part,
+    Positive,
+)
 
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=0, lt=1), InFloat32]
+Percent = Annotated[float, Field(ge=0, le=100), InFloat32]
 
 
 # --- Preprocessing ---------------------------------------------------------------------------------------------------
@@ -37,7 +49,7 @@ class Mean(Part):
 
     kind: Literal["per_pixel", "per_channel"]
     """A mean image, or one figure a channel."""
-    rgb: Annotated[tuple[float, float, float], AsTuple]
+    rgb: Annotated[tuple[Number, Number, Number], AsTuple]
     """Mean a channel on the 0–255 scale. A per-pixel mean image is data; where none is at hand, this stands in."""
 
 
@@ -48,7 +60,7 @@ class Preprocessing(Part):
     """Images are scaled until their shorter side has so many pixels."""
     centre_crop: Extent
     """Side of the central square that is kept, from which the network's input is cropped."""
-    value_range: Annotated[tuple[float, float], AsTuple]
+    value_range: Annotated[tuple[Number, Number], AsTuple]
     """Range of pixel values before the mean is subtracted; the paper keeps 0–255."""
     mean: Mean
     augmentation: Augmentation
@@ -60,8 +72,13 @@ class Preprocessing(Part):
                 ("centre_crop",),
                 f"centre_crop: expected at most shorter_side={self.shorter_side}, found {self.centre_crop}",
             )
-        if self.value_range[0] >= self.value_range[1]:
-            raise FieldError(("value_range",), f"value_range: expected low below high, found {list(self.value_range)}")
+        low, high = self.value_range
+        if low >= high:
+            raise FieldError(("value_range",), f"value_range: expected low below high, found {[low, high]}")
+        if high - low > LARGEST_FLOAT32:
+            raise FieldError(
+                ("value_range",), f"value_range: expected a distance that float32 can hold, found {[low, high]}"
+            )
         return self
 
 
@@ -72,7 +89,7 @@ class Normal(Part):
     """Independent draws from a normal distribution."""
 
     kind: Literal["normal"]
-    mean: float
+    mean: Number
     std: Positive
 
 
@@ -80,13 +97,17 @@ class Uniform(Part):
     """Independent draws from [low, high)."""
 
     kind: Literal["uniform"]
-    low: float
-    high: float
+    low: Number
+    high: Number
 
     @model_validator(mode="after")
     def _ordered(self) -> "Uniform":
         if self.low >= self.high:
             raise FieldError(("high",), f"high: expected more than low={self.low}, found {self.high}")
+        if self.high - self.low > LARGEST_FLOAT32:
+            raise FieldError(
+                ("high",), f"high: expected a distance from low={self.low} that float32 can hold, found {self.high}"
+            )
         return self
 
 
@@ -94,7 +115,7 @@ class Constant(Part):
     """One value everywhere."""
 
     kind: Literal["constant"]
-    value: float
+    value: Number
 
 
 Initialiser = Annotated[Normal | Uniform | Constant, Field(discriminator="kind")]
@@ -124,7 +145,7 @@ class Sgd(Part):
     momentum: Fraction
     rate: Literal["inside_velocity", "outside_velocity"]
     """`inside_velocity`: v ← μv − ε(g + …); w ← w + v (paper). `outside_velocity`: v ← μv + g + …; w ← w − εv."""
-    weight_decay: Annotated[float, Field(ge=0)]
+    weight_decay: NotNegative
     """λ of the update's λ·w (that is λ/2·‖w‖² in the loss)."""
     decay: Literal["inside_momentum", "coupled", "decoupled"]
     """`inside_momentum`: a term of the velocity's own update: v ← μv − ελw − εg (paper §5, code of 2012).
@@ -144,7 +165,7 @@ class Steps(Part):
 
     kind: Literal["steps"]
     rate: Positive
-    factor: Annotated[float, Field(gt=0, lt=1)]
+    factor: Factor
     epochs: Annotated[tuple[Extent, ...], Field(min_length=1), AsTuple]
 
 
@@ -156,7 +177,7 @@ class Plateau(Part):
 
     kind: Literal["plateau"]
     rate: Positive
-    factor: Annotated[float, Field(gt=0, lt=1)]
+    factor: Factor
     drops: Extent
     patience: Extent
 
@@ -207,8 +228,8 @@ class Result(Part):
     networks: Extent
     """How many networks' predictions were averaged."""
     pretraining: Line | None
-    top1_error_percent: Annotated[float, Field(ge=0, le=100)] | None
-    top5_error_percent: Annotated[float, Field(ge=0, le=100)]
+    top1_error_percent: Percent | None
+    top5_error_percent: Percent
     source: Line
 
 

@@ -147,6 +147,13 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
                 raise ShapeError(
                     operator.name, "groups", f"groups={operator.towers} does not divide channels={channels}"
                 )
+            widest = 2 * (channels // operator.towers) - 1
+            if operator.n > widest:
+                raise ShapeError(
+                    operator.name,
+                    "n",
+                    f"expected a window of at most {widest}, which sees all channels, found {operator.n}",
+                )
             output = shape
         case GlobalAvgPool():
             channels, height, width = _image(operator, shape)

@@ -29,7 +29,6 @@ from spec.operators import (
     Tanh,
 )
 from spec.recipe import Constant, Initialiser, Normal, Uniform
-from spec.shapes import Layer
 
 WeightSet = Literal["paper", "scaled"]
 """`paper`: the spec's own initialisers. `scaled`: weights that keep the scale of activations from layer to layer."""
@@ -48,7 +47,14 @@ def weights(network: Network, weight_set: WeightSet, seed: int) -> dict[str, Flo
         return draw(initialisers[name], shapes[name], generator(seed, weight_set, name))
 
     with ThreadPoolExecutor() as threads:
-        return dict(zip(shapes, threads.map(drawn, shapes), strict=True))
+        found = dict(zip(shapes, threads.map(drawn, shapes), strict=True))
+    for name, tensor in found.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(
+                f"weights: network {network.name!r}: expected initialisers that float32 can hold, found {name!r} "
+                "infinite; make its mean and std smaller"
+            )
+    return found
 
 
 def plan(network: Network, weight_set: WeightSet) -> dict[str, Initialiser]:
@@ -57,8 +63,9 @@ def plan(network: Network, weight_set: WeightSet) -> dict[str, Initialiser]:
         raise InputError(f"weights: expected one of {', '.join(WEIGHT_SETS)}, found {weight_set!r:.80}")
     if weight_set == "paper":
         return _paper(network)
+    halved = _halved(network)
     return {
-        name: _scaled(network, layer, name, shape)
+        name: _scaled(name, shape, gain=2.0 if layer.name in halved else 1.0)
         for layer in network.layers
         for name, shape in layer.tensor_shapes.items()
     }
@@ -77,8 +84,9 @@ def draw(initialiser: Initialiser, shape: Shape, random: np.random.Generator) ->
             return np.full(shape, value, np.float32)
         case Normal(mean=mean, std=std):
             array = random.standard_normal(shape, np.float32)
-            array *= np.float32(std)
-            array += np.float32(mean)
+            with np.errstate(over="ignore"):
+                array *= np.float32(std)
+                array += np.float32(mean)
         case Uniform(low=low, high=high):
             array = random.random(shape, np.float32)
             array *= np.float32(high - low)
@@ -110,11 +118,10 @@ def _paper(network: Network) -> dict[str, Initialiser]:
     return {name: stated.overrides.get(name, by_kind[_kind(name)]) for name in network.tensor_shapes}
 
 
-def _scaled(network: Network, layer: Layer, name: str, shape: Shape) -> Initialiser:
+def _scaled(name: str, shape: Shape, gain: float) -> Initialiser:
     """An initialiser that keeps activations at the scale of the layer's input, and leaves no tensor without effect."""
     match _kind(name):
         case "weight":
-            gain = 2.0 if _relu_follows(network, layer.name) else 1.0
             return Normal(kind="normal", mean=0.0, std=sqrt(gain / prod(shape[1:])))
         case "bias":
             return Uniform(kind="uniform", low=0.25, high=1.0)
@@ -128,19 +135,21 @@ def _scaled(network: Network, layer: Layer, name: str, shape: Shape) -> Initiali
             raise AssertionError(f"a tensor of a kind that no initialiser knows: {other}")
 
 
-def _relu_follows(network: Network, name: str) -> bool:
-    """Whether some ReLU halves what the operator `name` puts out, perhaps after a normalisation or pooling."""
-    readers = [operator for operator in network.graph if name in operator.reads]
-    return any(_halves(network, operator) for operator in readers)
+def _halved(network: Network) -> set[str]:
+    """The operators of whose output some ReLU takes half, perhaps after a normalisation or pooling."""
+    halved: set[str] = set()
+    for operator in reversed(network.graph):
+        if isinstance(operator, Relu) or (operator.name in halved and _passes(operator)):
+            halved.update(operator.reads)
+    return halved
 
 
-def _halves(network: Network, operator: AnyOperator) -> bool:
+def _passes(operator: AnyOperator) -> bool:
+    """Whether what happens to the output of `operator` happens to its inputs."""
     match operator:
-        case Relu():
-            return True
-        case Conv() | Dense() | Tanh() | Softmax():
+        case Relu() | Conv() | Dense() | Tanh() | Softmax():
             return False
         case Lrn() | MaxPool() | AvgPool() | GlobalAvgPool() | Flatten() | Dropout() | BatchNorm() | Add() | Concat():
-            return _relu_follows(network, operator.name)
+            return True
         case _:
             assert_never(operator)

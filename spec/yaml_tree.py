@@ -11,6 +11,8 @@ from typing import Any
 import yaml
 
 MAX_DEPTH = 24
+#: More than a graph of as many operators as a network may have, with everything stated.
+MAX_VALUES = 100_000
 
 Path = tuple[str | int, ...]
 
@@ -76,6 +78,8 @@ def _node(event: Any, events: Any, path: Path, tree: Tree) -> Any:
     line = _line(event)
     if len(path) > MAX_DEPTH:
         raise TreeError(line, f"expected at most {MAX_DEPTH} levels of nesting, found more")
+    if len(tree.lines) >= MAX_VALUES:
+        raise TreeError(line, f"expected at most {MAX_VALUES:,} values, found more")
     if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
         raise TreeError(line, "expected plain values, found an anchor or alias; write the value out")
     if getattr(event, "tag", None):
