@@ -1,14 +1,14 @@
-"""Changes of numbers that were accepted on purpose: data in accepted.toml, reviewed, and strict.
+"""Changes that were accepted on purpose: data in accepted.toml, reviewed, and strict.
 
-An entry turns one verdict at some taps into `accepted`. One that accepts nothing any more, where it should, is stale
-and fails the gate; one past its day fails before anything is run.
+What an entry makes of a verdict is in gate/acceptance.py. An entry past its day fails before anything is run, and so
+does one whose day is too far away: an acceptance is looked at again.
 """
 
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from datetime import date
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,15 +18,16 @@ from packaging.utils import canonicalize_name
 from pydantic import AfterValidator, AnyHttpUrl, Field, TypeAdapter, ValidationError
 
 from conformance.caps import Words, within
-from gate.drift import overall, reason_of
-from gate.results import Numerics, NumericVerdict, Sides, TapDrift
-from impls.frameworks import FrameworkName
-from spec.base import AsTuple, Line, Part
+from gate.results import Quantity, Sides, TapDrift
+from impls.frameworks import FrameworkName, Variant
+from spec.base import AsTuple, Extent, Line, Part
 from spec.exits import InputError, one_line
 
 FILE = Path(__file__).with_name("accepted.toml")
 NAME = "gate/accepted.toml"
 TABLE = "accepted"
+#: How far away the day may be on which an acceptance ends.
+LONGEST = timedelta(days=366)
 
 _HEADER = re.compile(rf"^[ \t]*\[\[[ \t]*{TABLE}[ \t]*\]\]", re.MULTILINE)
 
@@ -50,7 +51,7 @@ Bound = Annotated[str, AfterValidator(_bound)]
 
 
 class Accepted(Part):
-    """A change that is known, understood and wanted."""
+    """A change that is known, understood and wanted: what entries of both kinds say."""
 
     framework: FrameworkName
     package: Annotated[str, Field(min_length=1), AfterValidator(canonicalize_name)]
@@ -61,27 +62,62 @@ class Accepted(Part):
     """None named means all."""
     lowerings: Annotated[tuple[str, ...], AsTuple] = ()
     """None named means all."""
-    taps: Words
-    """Names of taps, or patterns: `conv*`."""
-    verdict: Literal["drifted", "precision class changed", "diverged"]
+    verdict: Literal["drifted", "precision class changed", "diverged", "SLOWER"]
     reason: Line
     link: Annotated[str, AfterValidator(_link)]
     expires: date
     """The first day on which it no longer holds."""
 
-    def concerns(self, numerics: Numerics, sides: Sides) -> bool:
+    def concerns(self, network: str, variant: Variant, sides: Sides) -> bool:
         """Whether it is about this upgrade, network and variant."""
         return (
-            self.framework == sides.framework == numerics.variant.framework
+            self.framework == sides.framework == variant.framework
             and within(sides.baseline.packages.get(self.package, ""), self.before)
             and within(sides.candidate.packages.get(self.package, ""), self.after)
-            and (not self.networks or numerics.network in self.networks)
-            and (not self.lowerings or numerics.variant.lowering in self.lowerings)
+            and (not self.networks or network in self.networks)
+            and (not self.lowerings or variant.lowering in self.lowerings)
         )
+
+    @property
+    def because(self) -> str:
+        """Until when and why, for whoever reads the verdict."""
+        return f"accepted until {self.expires}: {self.reason} ({self.link})"
+
+
+class AcceptedDrift(Accepted):
+    """Numbers that moved."""
+
+    verdict: Literal["drifted", "precision class changed", "diverged"]
+    taps: Words
+    """Names of taps, or patterns: `conv*`."""
 
     def covers(self, tap: TapDrift) -> bool:
         """Whether it accepts what became of a tap."""
         return tap.verdict == self.verdict and any(fnmatchcase(tap.tap, pattern) for pattern in self.taps)
+
+
+class AcceptedCost(Accepted):
+    """Costs that grew, and how far they may."""
+
+    verdict: Literal["SLOWER"]
+    quantities: Annotated[tuple[Annotated[Quantity, Field(strict=False)], ...], AsTuple, Field(min_length=1)]
+    batches: Annotated[tuple[Extent, ...], AsTuple] = ()
+    """None named means all."""
+    at_most: Annotated[float, Field(gt=0.0)]
+    """As a share of the baseline's cost: 0.15 accepts up to +15%."""
+
+    def is_about(self, quantity: Quantity, batch: int) -> bool:
+        """Whether it is about this cost of a cell that it concerns."""
+        return quantity in self.quantities and (not self.batches or batch in self.batches)
+
+
+#: What an entry says beside its verdict. With any other verdict it is wrong, which Accepted says itself.
+_KINDS: Mapping[str, type[Accepted]] = {
+    "drifted": AcceptedDrift,
+    "precision class changed": AcceptedDrift,
+    "diverged": AcceptedDrift,
+    "SLOWER": AcceptedCost,
+}
 
 
 @dataclass(frozen=True)
@@ -92,22 +128,13 @@ class Entry:
     place: str
 
 
-@dataclass(frozen=True)
-class Applied:
-    """What is left to judge once acceptances are applied."""
-
-    numerics: tuple[Numerics, ...]
-    stale: tuple[str, ...]
-    """A line for each entry that accepted nothing where it should."""
-
-
 def name_of(path: Path) -> str:
     """What errors and reports call the file: the one that comes with Lockstep is called the same everywhere."""
     return NAME if path == FILE else str(path)
 
 
 def entries(today: date, path: Path = FILE) -> tuple[Entry, ...]:
-    """The acceptances in a file; raises InputError, with file and line, where one is wrong or past its day."""
+    """The acceptances in a file; raises InputError, with file and line, where one is wrong or its day does not hold."""
     place = name_of(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -129,61 +156,17 @@ def entries(today: date, path: Path = FILE) -> tuple[Entry, ...]:
                 f"{entry.place}: expected an entry that holds on {today}, found one that expired on "
                 f"{entry.accepted.expires} ({entry.accepted.reason}); remove it, or review it and set another day"
             )
+        if entry.accepted.expires > today + LONGEST:
+            raise InputError(
+                f"{entry.place}: expires: expected a day at most {LONGEST.days} days away, {today + LONGEST}, found "
+                f"{entry.accepted.expires}; an acceptance is looked at again"
+            )
     return found
-
-
-def apply(numerics: Iterable[Numerics], sides: Sides, accepted: Sequence[Entry]) -> Applied:
-    """Mark what is accepted; an entry about this upgrade that accepts nothing is stale."""
-    changed = list(numerics)
-    stale = []
-    for entry in accepted:
-        concerned = [
-            index for index, own in enumerate(changed) if _is_judged(own) and entry.accepted.concerns(own, sides)
-        ]
-        used = False
-        for index in concerned:
-            taps = tuple(_accepted(tap, entry) for tap in changed[index].taps)
-            used |= taps != changed[index].taps
-            changed[index] = replace(changed[index], taps=taps)
-        if concerned and not used:
-            stale.append(_stale(entry, sides))
-    return Applied(tuple(_summed_up(own) if _is_judged(own) else own for own in changed), tuple(stale))
-
-
-def _is_judged(numerics: Numerics) -> bool:
-    """Whether its numbers are known: an entry is not stale because a side could not be run."""
-    return bool(numerics.taps) and numerics.verdict is not NumericVerdict.ERRORED
-
-
-def _accepted(tap: TapDrift, entry: Entry) -> TapDrift:
-    if not entry.accepted.covers(tap):
-        return tap
-    own = entry.accepted
-    message = f"{tap.verdict}, accepted until {own.expires}: {own.reason} ({own.link}); {tap.message}".rstrip("; ")
-    return replace(tap, verdict=NumericVerdict.ACCEPTED, message=message)
-
-
-def _summed_up(numerics: Numerics) -> Numerics:
-    """The numerics with verdict and reason of their taps as they are now."""
-    verdict = overall(numerics.taps)
-    if verdict is numerics.verdict:
-        return numerics
-    changed = replace(numerics, verdict=verdict)
-    return replace(changed, reason=reason_of(changed))
-
-
-def _stale(entry: Entry, sides: Sides) -> str:
-    own = entry.accepted
-    before, after = (side.packages.get(own.package) for side in (sides.baseline, sides.candidate))
-    return (
-        f"{entry.place}: expected {own.verdict} at {', '.join(own.taps)} from {own.package} {before} to {after}, found "
-        f"none; remove the entry"
-    )
 
 
 def _entry(table: dict[str, object], place: str) -> Entry:
     try:
-        return Entry(Accepted.model_validate(table), place)
+        return Entry(_KINDS.get(str(table.get("verdict")), Accepted).model_validate(table), place)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))

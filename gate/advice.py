@@ -1,9 +1,9 @@
 """What to act on, worst first: where to look, the command that shows it again, and how to accept it on purpose."""
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import timedelta
 
 from gate import accepted
 from gate.options import shell
@@ -13,8 +13,6 @@ from gate.verdict import Cell, Report
 
 #: Verdicts on numbers that block, and so can be accepted.
 BLOCKING = (NumericVerdict.PRECISION, NumericVerdict.DIVERGED, NumericVerdict.DRIFTED)
-#: An acceptance is looked at again after at most so long.
-ACCEPTED_FOR = timedelta(days=180)
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,9 @@ def _of_cell(cell: Cell) -> Iterator[Action]:
         if effect.verdict in (SpeedVerdict.SLOWER, SpeedVerdict.UNDECIDED, SpeedVerdict.ERRORED):
             command = _command(cell, "--speed-only", "--batch", str(batch))
             where = f"{place}, batch {batch}, {effect.quantity}"
-            yield Action(where, str(effect.verdict), tuple(_costs(effect)), command)
+            entry = _entry_of_cost(cell, batch, effect) if effect.verdict is SpeedVerdict.SLOWER else ""
+            file = _file(cell.run.accepted_in)
+            yield Action(where, str(effect.verdict), tuple(_costs(effect)), command, entry, file)
             if effect.verdict is SpeedVerdict.ERRORED:
                 return  # a worker that fails has no cost at all: said once
 
@@ -65,7 +65,7 @@ def _numeric(cell: Cell, numerics: Numerics, place: str) -> Action:
     what.append(
         f"the same bits: {len(numerics.identical_taps)} of {sum(t.check == 'local' for t in numerics.taps)} operators"
     )
-    command, entry = _command(cell, "--numerics-only"), _entry(cell, numerics)
+    command, entry = _command(cell, "--numerics-only"), _entry_of_drift(cell, numerics)
     return Action(place, str(numerics.verdict), tuple(what), command, entry, _file(cell.run.accepted_in))
 
 
@@ -99,18 +99,30 @@ def _file(name: str) -> str:
     return f"{name}, or a file of your own (--accepted)" if name == accepted.NAME else name
 
 
-def _entry(cell: Cell, numerics: Numerics) -> str:
-    """An entry of accepted.toml for the taps with this verdict, where a package that was asked for has two versions."""
+def _entry_of_drift(cell: Cell, numerics: Numerics) -> str:
+    """An entry of accepted.toml for the taps with this verdict."""
+    taps = list(dict.fromkeys(tap.tap for tap in numerics.taps if tap.verdict is numerics.verdict))
+    return _entry(cell, {"verdict": str(numerics.verdict), "taps": taps})
+
+
+def _entry_of_cost(cell: Cell, batch: int, effect: Effect) -> str:
+    """An entry of accepted.toml for one cost, up to where its limits allow it to be."""
+    assert effect.estimate is not None
+    at_most = math.ceil(100.0 * (max(effect.estimate, effect.high or 0.0) - 1.0)) / 100.0
+    own = {"quantities": [str(effect.quantity)], "batches": [batch], "at_most": at_most}
+    return _entry(cell, {"verdict": str(effect.verdict), **own})
+
+
+def _entry(cell: Cell, own: Mapping[str, object]) -> str:
+    """An entry of accepted.toml, where a package that was asked for has two versions."""
     sides = cell.run.finding.sides
     change = next((own for own in sides.changes if own.asked and own.before and own.after), None)
     if change is None:
         return ""
-    taps = list(dict.fromkeys(tap.tap for tap in numerics.taps if tap.verdict is numerics.verdict))
     values = {
         "framework": sides.framework, "package": change.package, "before": f"=={change.before}",
-        "after": f"=={change.after}", "networks": [cell.network], "lowerings": [cell.variant.lowering], "taps": taps,
-        "verdict": str(numerics.verdict),
+        "after": f"=={change.after}", "networks": [cell.network], "lowerings": [cell.variant.lowering], **own,
     }  # fmt: skip
     lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
     lines += ['reason = ""  # why this is right, in one sentence', 'link = ""    # where that was found out']
-    return "\n".join(["[[accepted]]", *lines, f"expires =     # a day, at most {ACCEPTED_FOR.days} from now"])
+    return "\n".join(["[[accepted]]", *lines, f"expires =     # a day, at most {accepted.LONGEST.days} days from now"])

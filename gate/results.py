@@ -69,6 +69,8 @@ class SpeedVerdict(StrEnum):
     FASTER = "FASTER"
     UNDECIDED = "UNDECIDED"
     SLOWER = "SLOWER"
+    ACCEPTED = "accepted"
+    """Slower, and accepted on purpose (accepted.toml)."""
     VOID = "void"
     """Faster, with another precision class: no speed-up."""
     ERRORED = "errored"

@@ -10,7 +10,7 @@ from datetime import date
 from pathlib import Path
 
 from bench.environment import capture
-from gate import accepted, calibration, numerics, speed
+from gate import acceptance, accepted, calibration, numerics, speed
 from gate.environments import prepare
 from gate.finished import Finished
 from gate.numerics import Cases
@@ -97,13 +97,15 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
     stale: tuple[str, ...] = ()
     if not options.speed_only:
         compared = [own for name in asked.cases for own in _numerics(sides, name, asked, finished, tell)]
-        applied = accepted.apply(compared, sides, asked.entries)
-        found, stale = applied.numerics, applied.stale
+        numbers = acceptance.of_numerics(compared, sides, asked.entries)
+        found, stale = numbers.found, numbers.stale
     costs: tuple[Speed, ...] = ()
     known = None
     if cells:
         finished.count_blocks()
-        costs = void(found, speed.judge(sides, cells, asked.plan, tell, finished.blocks))
+        timed = void(found, speed.judge(sides, cells, asked.plan, tell, finished.blocks))
+        accounted = acceptance.of_speed(timed, sides, asked.entries)
+        costs, stale = accounted.found, (*stale, *accounted.stale)
         at_hand = calibration.read(calibration.machine_of(asked.plan.threads))
         known = at_hand.calibration
         notes += [at_hand.note] if known is None and calibration.STORED.exists() else []

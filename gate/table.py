@@ -40,9 +40,8 @@ def speed_text(cell: Cell) -> str:
         for batch, effect in cell.effects
         if effect.quantity is Quantity.STEADY and effect.estimate is not None
     ]
-    bad = (SpeedVerdict.SLOWER, SpeedVerdict.ERRORED, SpeedVerdict.UNDECIDED, SpeedVerdict.VOID, SpeedVerdict.FASTER)
     which = list(dict.fromkeys(str(effect.quantity) for _, effect in cell.effects if effect.verdict is worst))
-    said = f"{worst}: {', '.join(which)}" if worst in bad else str(worst)
+    said = str(worst) if worst in (SpeedVerdict.OK, SpeedVerdict.SKIPPED) else f"{worst}: {', '.join(which)}"
     return f"{said} (step {', '.join(steady)})" if steady else said
 
 

@@ -23,6 +23,7 @@ SPEED_ORDER = (
     SpeedVerdict.SLOWER,
     SpeedVerdict.ERRORED,
     SpeedVerdict.UNDECIDED,
+    SpeedVerdict.ACCEPTED,
     SpeedVerdict.VOID,
     SpeedVerdict.FASTER,
     SpeedVerdict.OK,

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from gate import accepted
+from gate import acceptance, accepted
 from gate.advice import actions
 from gate.junit import junit_text
 from gate.markdown import markdown_text
@@ -110,9 +110,27 @@ def test_the_entry_that_is_offered_accepts_the_change_once_a_person_has_filled_i
     text = action.accept.replace('reason = ""', 'reason = "known"').replace('link = ""', 'link = "https://example.org"')
     path = tmp_path / "accepted.toml"
     path.write_text(text.replace("expires =  ", "expires = 2027-06-30 "), encoding="utf-8")
-    applied = accepted.apply([DRIFTED], SIDES, accepted.entries(date(2027, 1, 1), path))
-    assert [own.verdict for own in applied.numerics] == [NumericVerdict.ACCEPTED]
+    applied = acceptance.of_numerics([DRIFTED], SIDES, accepted.entries(date(2027, 1, 1), path))
+    assert [own.verdict for own in applied.found] == [NumericVerdict.ACCEPTED]
     assert applied.stale == ()
+
+
+def test_the_entry_that_is_offered_for_a_cost_accepts_it_as_far_as_its_limits_go(tmp_path: Path) -> None:
+    slower = speed(effect(SpeedVerdict.SLOWER, Quantity.FIRST_CALL, estimate=1.2, high=1.2512))
+    (action,) = actions(report(slower))
+    text = action.accept.replace('reason = ""', 'reason = "known"').replace('link = ""', 'link = "https://example.org"')
+    path = tmp_path / "accepted.toml"
+    path.write_text(text.replace("expires =  ", "expires = 2027-06-30 "), encoding="utf-8")
+    (entry,) = accepted.entries(date(2027, 1, 1), path)
+    assert isinstance(entry.accepted, accepted.AcceptedCost)
+    assert (entry.accepted.quantities, entry.accepted.batches, entry.accepted.at_most) == (("first call",), (16,), 0.26)
+    (cell,) = acceptance.of_speed([slower], SIDES, [entry]).found
+    assert [own.verdict for own in cell.effects] == [SpeedVerdict.ACCEPTED]
+
+
+def test_a_cost_that_is_undecided_cannot_be_accepted() -> None:
+    (action,) = actions(report(speed(effect(SpeedVerdict.UNDECIDED))))
+    assert action.accept == ""
 
 
 def test_the_file_that_an_entry_belongs_in_is_the_one_that_was_asked_for() -> None:
