@@ -22,6 +22,6 @@ def running_sum_bound(x: Array, operator: Lrn) -> Array:
     entering = np.zeros(towers)
     reach = operator.n // 2
     squares = operator.alpha_sum * (x**2).reshape(towers)
-    entering[:, :, : towers[2] - reach] = squares[:, :, reach:]
+    entering[:, :, : max(0, towers[2] - reach)] = squares[:, :, reach:]
     bound: Array = operator.beta * np.cumsum(2 * (d + entering), axis=2) / d
     return bound.reshape(x.shape)

@@ -23,6 +23,9 @@ from spec.operators import (
     Tanh,
 )
 
+#: A normalisation window of so many channels is nothing odd, even where a small network has fewer.
+COMMON_WINDOW = 15
+
 
 class ShapeError(Exception):
     """An operator does not fit its inputs."""
@@ -110,6 +113,7 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
     """Put `operator` in its place behind inputs of `input_shapes`; raises ShapeError where it does not fit."""
     _check_arity(operator, len(input_shapes))
     shape = input_shapes[0]
+    padded: dict[str, Shape] = {}
     parameters: dict[str, Shape] = {}
     statistics: dict[str, Shape] = {}
     macs = 0
@@ -122,6 +126,7 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
                         operator.name, "groups", f"groups={operator.groups} does not divide {divided}={of}"
                     )
             output: Shape = (operator.out_channels, *window(operator, height, width).output)
+            padded["padded input"] = _padded(operator, channels, height, width)
             parameters["weight"] = (operator.out_channels, channels // operator.groups, *operator.kernel)
             if operator.bias:
                 parameters["bias"] = (operator.out_channels,)
@@ -141,18 +146,17 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
         case MaxPool() | AvgPool():
             channels, height, width = _image(operator, shape)
             output = (channels, *window(operator, height, width).output)
+            padded["padded input"] = _padded(operator, channels, height, width)
         case Lrn():
             channels, height, width = _image(operator, shape)
             if channels % operator.towers:
                 raise ShapeError(
                     operator.name, "groups", f"groups={operator.towers} does not divide channels={channels}"
                 )
-            widest = 2 * (channels // operator.towers) - 1
+            widest = max(2 * (channels // operator.towers) - 1, COMMON_WINDOW)
             if operator.n > widest:
                 raise ShapeError(
-                    operator.name,
-                    "n",
-                    f"expected a window of at most {widest}, which sees all channels, found {operator.n}",
+                    operator.name, "n", f"expected a window of at most {widest} channels, found {operator.n}"
                 )
             output = shape
         case GlobalAvgPool():
@@ -192,7 +196,7 @@ def shaped(operator: AnyOperator, input_shapes: tuple[Shape, ...]) -> Layer:
             output = shape
         case _:
             assert_never(operator)
-    for field, tensor in {"output": output, **parameters}.items():
+    for field, tensor in {"output": output, **padded, **parameters}.items():
         if prod(tensor) > MAX_EXTENT:
             raise ShapeError(
                 operator.name,
@@ -221,6 +225,11 @@ def _image(operator: AnyOperator, shape: Shape) -> tuple[int, int, int]:
         raise ShapeError(operator.name, "op", f"{operator.op} expects an image (C, H, W), found shape {_text(shape)}")
     channels, height, width = shape
     return channels, height, width
+
+
+def _padded(operator: Conv | MaxPool | AvgPool, channels: int, height: int, width: int) -> Shape:
+    top, left, bottom, right = operator.pads
+    return channels, top + height + bottom, left + width + right
 
 
 def _text(shape: Shape) -> str:

@@ -119,3 +119,10 @@ def test_the_bound_by_hand() -> None:
     x = np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1)
     found = running_sum_bound(x, operator(n=3, k=1.0, alpha=1.0, beta=1.0)).ravel()
     np.testing.assert_allclose(found, [2 * 10 / 6, 2 * (10 + 24) / 15, 2 * (10 + 24 + 14) / 14], rtol=1e-15)
+
+
+def test_a_window_that_reaches_beyond_all_channels_has_its_bound() -> None:
+    x = activations(300.0)[:, :2]
+    found = running_sum_bound(x, operator(n=7))
+    np.testing.assert_array_equal(found, running_sum_bound(x, operator(n=5)))
+    assert np.isfinite(found).all()
