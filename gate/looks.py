@@ -50,6 +50,11 @@ class Series:
         """From where on a change counts."""
         return THRESHOLDS[self.quantity]
 
+    @property
+    def counts_from(self) -> float:
+        """The ratio from which on a slow-down counts: that of the threshold, or of the least change where it is more."""
+        return max(self.threshold.slower, 1.0 + self.threshold.least / self.before)
+
     def is_little(self, log_ratio: float) -> bool:
         """Whether a change is too small to count, whatever its ratio."""
         return abs(math.expm1(log_ratio)) * self.before < self.threshold.least
@@ -107,9 +112,6 @@ def _verdict(series: Series, found: Limits, rejected: bool, is_last: bool) -> Sp
 
 
 def _effect(series: Series, found: Limits, verdict: SpeedVerdict, p: float, level: float) -> Effect:
-    smallest = smallest_effect(found, level, series.threshold.slower)
-    if smallest is not None and series.before > 0:
-        smallest = max(smallest, series.threshold.least / series.before)
     undecided = verdict is SpeedVerdict.UNDECIDED
     return Effect(
         quantity=series.quantity,
@@ -119,7 +121,7 @@ def _effect(series: Series, found: Limits, verdict: SpeedVerdict, p: float, leve
         high=math.exp(found.high) if math.isfinite(found.high) else None,
         blocks=len(series.logs) + series.dropped,
         dropped=series.dropped,
-        smallest_effect=smallest,
+        smallest_effect=smallest_effect(found, level, series.counts_from),
         p_slower=p,
         reason=f"the limits exclude neither no change nor {series.threshold.ok - 1:+.0%}" if undecided else "",
     )

@@ -1,6 +1,7 @@
 """What a look says of blocks whose ratios a test chose."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,10 +68,29 @@ def test_large_ratio_of_little_time_is_ok_and_of_much_is_slower(quantity: Quanti
     assert verdict(series(0.05, before=5.0, of=quantity)) is SpeedVerdict.OK
 
 
-def test_least_change_bounds_the_smallest_effect() -> None:
-    found = one(series(0.0, before=0.01, of="first call"))
-    assert found is not None
-    assert found.smallest_effect == pytest.approx(2.0)
+@pytest.mark.parametrize(
+    ("quantity", "before", "sd"),
+    [
+        ("first call", 0.010, 0.05),  # the least change, 20 ms, is +200%
+        ("import", 0.200, 0.05),  # 50 ms are +25%
+        ("import", 0.200, 0.15),
+        ("peak memory", 10 * 2**20, 0.02),  # 1 MiB is +10%
+        ("import", 5.0, 0.05),  # the threshold, +10%, is more than 50 ms
+    ],
+)
+def test_smallest_effect_is_seen_in_nine_of_ten_runs_also_where_the_least_change_decides(
+    quantity: str, before: float, sd: float
+) -> None:
+    """Over many series without an effect, of what each names: how often fresh blocks with it are `SLOWER`."""
+    shares = []
+    for _ in range(40):
+        without = Series(Quantity(quantity), tuple(RANDOM.normal(0.0, sd, 12)), before, 0)
+        found = decide({0: without}, 0, 1, Look(0, (12,), 0.025))[0]
+        assert found is not None and found.smallest_effect is not None
+        fresh = RANDOM.normal(math.log1p(found.smallest_effect), sd, (60, 12))
+        again = [decide({0: replace(without, logs=tuple(logs))}, 0, 1, Look(0, (12,), 0.025))[0] for logs in fresh]
+        shares.append(sum(own is not None and own.verdict is SpeedVerdict.SLOWER for own in again) / len(fresh))
+    assert 0.85 <= np.mean(shares) <= 0.96
 
 
 def test_every_quantity_has_thresholds_in_order_and_a_reason() -> None:
