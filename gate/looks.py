@@ -52,7 +52,7 @@ class Series:
 
     @property
     def counts_from(self) -> float:
-        """The ratio from which on a slow-down counts: that of the threshold, or of the least change where it is more."""
+        """The ratio from which on a slow-down counts: that of the threshold, or of the least change if more."""
         return max(self.threshold.slower, 1.0 + self.threshold.least / self.before)
 
     def is_little(self, log_ratio: float) -> bool:
