@@ -22,7 +22,12 @@ class ColourAxes:
 def colour_axes(images: Array) -> ColourAxes:
     """The axes of all pixels of `images` (N, 3, H, W), in float64; the covariance divides by the number of pixels."""
     pixels = images.transpose(1, 0, 2, 3).reshape(3, -1).astype(np.float64)
-    eigenvalues, eigenvectors = np.linalg.eigh(np.cov(pixels, bias=True))
+    return axes_of(np.cov(pixels, bias=True))
+
+
+def axes_of(covariance: Array) -> ColourAxes:
+    """The axes of pixels with this covariance (3, 3)."""
+    eigenvalues, eigenvectors = np.linalg.eigh(covariance)
     eigenvalues, eigenvectors = np.maximum(eigenvalues[::-1], 0.0), eigenvectors[:, ::-1]
     largest = np.abs(eigenvectors).argmax(axis=0)
     signs = np.sign(eigenvectors[largest, np.arange(3)])
