@@ -7,6 +7,7 @@ elements are the upper halves of float32.
 import contextlib
 import json
 import os
+import reprlib
 import secrets
 import struct
 from collections.abc import Mapping
@@ -30,9 +31,16 @@ DTYPES: dict[str, np.dtype[Any]] = {
 METADATA = "__metadata__"
 
 _LENGTH = struct.Struct("<Q")
-#: Longer headers than this are nonsense: thousands of names fit.
-_MAX_HEADER_BYTES = 16 * 1024 * 1024
+#: Longer headers than this are nonsense: tens of thousands of names fit.
+_MAX_HEADER_BYTES = 4 * 1024 * 1024
 _MAX_RANK = 32
+_MAX_BYTES = 2**62
+
+#: How files begin that hold code beside numbers. Nothing here would ever run it.
+_PICKLED = {
+    b"PK\x03\x04": "a zip archive, such as torch.save writes",
+    **{bytes((0x80, version)): "a pickle" for version in range(2, 6)},
+}
 
 
 def write(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] | None = None) -> None:
@@ -84,17 +92,24 @@ def metadata(path: Path) -> dict[str, str]:
     header, _, _ = _header(path)
     words = header.get(METADATA, {})
     if not isinstance(words, dict) or not all(isinstance(word, str) for word in words.values()):
-        raise ValueError(f"{path}: expected metadata of words, found {str(words)[:80]!r}")
+        raise ValueError(f"{path}: expected metadata of words, found {reprlib.repr(words)}")
     return words
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int, int]:
     """The header of a safetensors file, and where its data begins and ends."""
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise ValueError(f"{path}: expected a regular file, found {'a folder' if path.is_dir() else 'none'}")
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
         first = file.read(_LENGTH.size)
         if len(first) < _LENGTH.size:
             raise ValueError(f"{path}: expected a safetensors file, found {size} bytes")
+        for start, what in _PICKLED.items():
+            if first.startswith(start):
+                raise ValueError(
+                    f"{path}: expected a safetensors file, found {what}, which is never read; save safetensors"
+                )
         (length,) = _LENGTH.unpack(first)
         if length > min(_MAX_HEADER_BYTES, size - _LENGTH.size):
             raise ValueError(f"{path}: expected a header within the file's {size} bytes, found one of {length} bytes")
@@ -142,9 +157,12 @@ def _spans(path: Path, header: dict[str, Any], size: int) -> dict[str, tuple[np.
 def _entry(path: Path, name: str, entry: Any) -> tuple[np.dtype[Any], tuple[int, ...], tuple[int, int]]:
     match entry:
         case {"dtype": str() as dtype, "shape": [*shape], "data_offsets": [int(begin), int(end)]} if (
-            dtype in DTYPES and len(shape) <= _MAX_RANK and all(type(n) is int and n >= 0 for n in (*shape, begin, end))
+            dtype in DTYPES
+            and len(shape) <= _MAX_RANK
+            and all(type(n) is int and 0 <= n <= _MAX_BYTES for n in (*shape, begin, end))
+            and prod(max(n, 1) for n in shape) * DTYPES[dtype].itemsize <= _MAX_BYTES
         ):
             return DTYPES[dtype], tuple(shape), (begin, end)
         case _:
             wanted = f"a dtype of {', '.join(DTYPES)}, a shape and offsets"
-            raise ValueError(f"{path}: {name[:80]!r}: expected {wanted}, found {str(entry)[:120]}")
+            raise ValueError(f"{path}: {name[:80]!r}: expected {wanted}, found {reprlib.repr(entry)}")
