@@ -15,13 +15,13 @@ WIDTH = 120
 #: Names that the bodies of generated functions read or assign beside the values of a graph.
 TAKEN = frozenset(
     """
-    band batch_norm conv counted denominator dense local_response_norm logits masks max_pool no_tap on_eager_cpu p padded
-    power root squares strided_conv sum_pool towers
+    band batch_norm conv counted denominator dense dropped local_response_norm logits masks max_pool no_tap on_eager_cpu
+    p padded power root squares strided_conv sum_pool towers
     """.split()
 )
 
 #: Classes that cannot be, or that a class of that name would hide in a generated source.
-TAKEN_CLASSES = frozenset("Any Callable F False Mapping None Pads Tap Tensor True".split())
+TAKEN_CLASSES = frozenset("Any Callable F False Iterable Mapping Masks None Pads Self Tap Tensor True".split())
 
 
 @dataclass(frozen=True)
