@@ -105,14 +105,13 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
         first = file.read(_LENGTH.size)
         if len(first) < _LENGTH.size:
             raise ValueError(f"{path}: expected a safetensors file, found {size} bytes")
-        for start, what in _PICKLED.items():
-            if first.startswith(start):
-                raise ValueError(
-                    f"{path}: expected a safetensors file, found {what}, which is never read; save safetensors"
-                )
         (length,) = _LENGTH.unpack(first)
         if length > min(_MAX_HEADER_BYTES, size - _LENGTH.size):
-            raise ValueError(f"{path}: expected a header within the file's {size} bytes, found one of {length} bytes")
+            for start, what in _PICKLED.items():
+                if first.startswith(start):
+                    raise ValueError(f"{path}: expected a safetensors file, found {what}, which is never read")
+            limit = f"at most {_MAX_HEADER_BYTES} bytes within the file's {size}"
+            raise ValueError(f"{path}: expected a header of {limit}, found one of {length}")
         text = file.read(length)
     try:
         header = json.loads(text, object_pairs_hook=_without_duplicates)

@@ -198,6 +198,14 @@ def test_pickle_is_named_and_not_read(tmp_path: Path, version: int) -> None:
         tensors.read(path)
 
 
+@pytest.mark.parametrize("version", range(2, pickle.HIGHEST_PROTOCOL + 1))
+def test_header_as_long_as_a_pickle_begins_is_read(tmp_path: Path, version: int) -> None:
+    text = json.dumps({"a": ENTRY}).encode().ljust(version * 256 + 0x80)
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"\0" * 8)
+    assert (tmp_path / "a.safetensors").read_bytes()[:2] == pickle.dumps(None, version)[:2]
+    assert tensors.read(tmp_path / "a.safetensors")["a"].tolist() == [0.0, 0.0]
+
+
 def test_zip_archive_is_named_and_not_read(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     with zipfile.ZipFile(path, "w") as archive:
