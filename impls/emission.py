@@ -15,8 +15,8 @@ WIDTH = 120
 #: Names that the bodies of generated functions read or assign beside the values of a graph.
 TAKEN = frozenset(
     """
-    band batch_norm conv counted denominator dense dropped local_response_norm logits masks max_pool no_tap on_eager_cpu
-    p padded power root squares strided_conv sum_pool towers
+    band batch_norm conv counted denominator dense dropped grouped_conv local_response_norm logits masks max_pool no_tap
+    on_eager_cpu p padded power root squares strided_conv sum_pool towers
     """.split()
 )
 
