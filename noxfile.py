@@ -70,7 +70,7 @@ def bench(session: nox.Session) -> None:
 @nox.session
 def gate(session: nox.Session) -> None:
     """Decide whether a framework upgrade may go in: `nox -s gate -- jax==0.9.2 jax==0.10.2`."""
-    install(session, "gate")
+    install(session, "ray" if any(word.partition("=")[0] == "--ray" for word in session.posargs) else "gate")
     run(session, "python", "-m", "gate", *session.posargs)
 
 
@@ -109,7 +109,8 @@ def lint(session: nox.Session) -> None:
     environments = session.run("python", "-m", "impls.environments", silent=True, stderr=None)
     for line in (environments or "").splitlines():
         framework, _, python = line.partition(": ")
-        sources = [f"impls/run_{framework}.py", *map(str, sorted(GENERATED.glob(f"*_{framework}*.py")))]
+        own = [*HERE.glob(f"impls/r[eu]*_{framework}*.py"), *GENERATED.glob(f"*_{framework}*.py")]  # run, read
+        sources = sorted(str(path.relative_to(HERE)) for path in own)
         run(session, "mypy", f"--python-executable={python}", f"--cache-dir=.mypy_cache/{framework}", *sources)
 
 

@@ -1,0 +1,1 @@
+"""An ONNX file becomes a spec, and its initialisers canonical weights."""
