@@ -2,11 +2,11 @@
 
 from typing import assert_never
 
-from impls.emission import Step, batched, code, comment, header, number, pads_with_overflow, steps, wrapped
+from impls.emission import Step, comment, header, number, pads_with_overflow, wrapped
+from impls.emit_jax_source import axis_pads, masked, source
 from spec.network import Network
 from spec.operators import (
     Add,
-    AnyOperator,
     AvgPool,
     BatchNorm,
     Concat,
@@ -26,20 +26,6 @@ from spec.shapes import Layer
 NOTES = """\
 Images are (N, C, H, W). Parameters are a tree, `parameters["conv1"]["weight"]`, in canonical layouts: kernels
 (O, I/groups, H, W), dense weights (out, in), features flattened channel first."""
-
-PREAMBLE = '''\
-LAYOUT = "NCHW"
-
-Parameters = dict[str, dict[str, jax.Array]]
-Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
-Tap = Callable[[str, jax.Array], jax.Array]
-
-
-def no_tap(_name: str, value: jax.Array) -> jax.Array:
-    """Leave every value as it is."""
-    return value
-
-'''
 
 #: The functions that a source defines for operators which `jax.lax` does not have in one call, if it uses them.
 FUNCTIONS: dict[str, str] = {
@@ -89,33 +75,6 @@ def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Arr
 }
 
 
-def emit(network: Network, origin: str) -> str:
-    """The source text of `network`; `origin` says which spec it comes from."""
-    used = {name for layer in network.layers if (name := _function(layer.operator))}
-    body = [line for step in steps(network) for line in _forward(step)]
-    text = code([*body, *(FUNCTIONS[name] for name in used)])
-    parts = [
-        header(network, "JAX", origin, NOTES),
-        "from collections.abc import Callable\n",
-        "import jax",
-        *(["import jax.numpy as jnp"] if "jnp." in text else []),
-        *(["from jax import lax"] if "lax." in text else []),
-        "",
-        PREAMBLE,
-        *(FUNCTIONS[name] + "\n" for name in FUNCTIONS if name in used),
-        "def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:",
-        f'    """{batched(network.input.shape)} → {batched(network.layers[-1].output_shape)}.',
-        "",
-        "    `tap` sees every operator's output, and what it returns is read next.",
-        '    """',
-        "    p = parameters" if network.tensor_shapes else "    del parameters  # this network has none",
-        *body,
-        "\n",
-        LOAD,
-    ]
-    return "\n".join(parts)
-
-
 LOAD = '''\
 def load(tensors: dict[str, jax.Array]) -> Parameters:
     """The parameter tree that holds `tensors` (canonical names and layouts)."""
@@ -127,23 +86,9 @@ def load(tensors: dict[str, jax.Array]) -> Parameters:
 '''
 
 
-def _function(operator: AnyOperator) -> str | None:
-    """The name of the function in FUNCTIONS that an operator needs."""
-    match operator:
-        case Conv():
-            return "conv"
-        case Lrn():
-            return "local_response_norm"
-        case MaxPool():
-            return "max_pool"
-        case AvgPool():
-            return "sum_pool"
-        case BatchNorm():
-            return "batch_norm"
-        case Relu() | Tanh() | GlobalAvgPool() | Flatten() | Dense() | Dropout() | Softmax() | Add() | Concat():
-            return None
-        case _:
-            assert_never(operator)
+def emit(network: Network, origin: str) -> str:
+    """The source text of `network`; `origin` says which spec it comes from."""
+    return source(network, header(network, "JAX", origin, NOTES), "NCHW", FUNCTIONS, LOAD, _forward)
 
 
 def _forward(step: Step) -> list[str]:
@@ -183,10 +128,8 @@ def _forward(step: Step) -> list[str]:
             value = f"jnp.tanh({x})"
         case Flatten():
             value = f"{x}.reshape(len({x}), -1)"
-        case Dropout(convention="test_time"):
-            value = f"{x} * {number(operator.evaluation_scale)}"
         case Dropout():
-            value = x
+            value = masked(operator, x)
         case Softmax():
             value = f"jax.nn.softmax({x}, axis=1)"
         case Add():
@@ -212,9 +155,3 @@ def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:
     rest = (pads[0] - top, pads[1] - left, pads[2] - bottom, pads[3] - right)
     counted = f"    counted = sum_pool({ones}, {windows}{axis_pads(rest)})"
     return [counted], f"{sums} / counted"
-
-
-def axis_pads(pads: tuple[int, int, int, int]) -> str:
-    """Top, left, bottom, right as the argument that JAX reads, axis by axis; nothing where all are 0."""
-    top, left, bottom, right = pads
-    return f", pads={((top, bottom), (left, right))}" if any(pads) else ""

@@ -8,8 +8,8 @@ slices, which XLA fuses, instead of `reduce_window`; dense weights in stored lay
 from math import prod
 from typing import assert_never
 
-from impls.emission import Step, batched, calls, code, comment, header, number, pads_with_overflow, steps, wrapped
-from impls.emit_jax import axis_pads
+from impls.emission import Step, comment, header, number, pads_with_overflow, wrapped
+from impls.emit_jax_source import axis_pads, masked, source
 from spec.network import Network
 from spec.operators import (
     Add,
@@ -34,20 +34,6 @@ LAYOUT = "NHWC"
 NOTES = """\
 Images are (N, H, W, C). Tensors are given in canonical layout; kernels are stored as (H, W, I/groups, O), dense weights
 as they are, (out, in). Features are flattened channel first."""
-
-PREAMBLE = '''\
-LAYOUT = "NHWC"
-
-Parameters = dict[str, dict[str, jax.Array]]
-Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
-Tap = Callable[[str, jax.Array], jax.Array]
-
-
-def no_tap(_name: str, value: jax.Array) -> jax.Array:
-    """Leave every value as it is."""
-    return value
-
-'''
 
 #: The functions that a source defines for operators which take more than one call, if it uses them.
 FUNCTIONS: dict[str, str] = {
@@ -160,32 +146,7 @@ def load(tensors: dict[str, jax.Array]) -> Parameters:
 
 def emit(network: Network, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
-    body = [line for step in steps(network) for line in _forward(step)]
-    text = code(body)
-    used = [name for name in FUNCTIONS if calls(name, text)]
-    uses_lax = any("lax." in FUNCTIONS[name] for name in used)
-    parts = [
-        header(network, "JAX, fast lowering", origin, NOTES),
-        "from collections.abc import Callable",
-        *(["from functools import reduce"] if "max_pool" in used else []),
-        "",
-        "import jax",
-        "import jax.numpy as jnp",
-        *(["from jax import lax"] if uses_lax else []),
-        "",
-        PREAMBLE,
-        *(FUNCTIONS[name] + "\n" for name in used),
-        "def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:",
-        f'    """{batched(network.input.shape, LAYOUT)} → {batched(network.layers[-1].output_shape, LAYOUT)}.',
-        "",
-        "    `tap` sees every operator's output, and what it returns is read next.",
-        '    """',
-        "    p = parameters" if network.tensor_shapes else "    del parameters  # this network has none",
-        *body,
-        "\n",
-        LOAD,
-    ]
-    return "\n".join(parts)
+    return source(network, header(network, "JAX, fast lowering", origin, NOTES), LAYOUT, FUNCTIONS, LOAD, _forward)
 
 
 def _forward(step: Step) -> list[str]:
@@ -224,10 +185,8 @@ def _forward(step: Step) -> list[str]:
             value = f"jnp.tanh({x})"
         case Flatten():
             value = f"{x}.transpose(0, 3, 1, 2).reshape(len({x}), -1)"
-        case Dropout(convention="test_time"):
-            value = f"{x} * {number(operator.evaluation_scale)}"
         case Dropout():
-            value = x
+            value = masked(operator, x)
         case Softmax():
             value = f"jax.nn.softmax({x}, axis=1)"
         case Add():

@@ -19,6 +19,8 @@ LAYOUT = "NHWC"
 Parameters = dict[str, dict[str, jax.Array]]
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 Tap = Callable[[str, jax.Array], jax.Array]
+Masks = dict[str, jax.Array]  # of each dropout, by its name: the elements that training keeps
+Path = tuple[jax.tree_util.DictKey, ...]  # of a parameter: its layer, and what it is there
 
 
 def no_tap(_name: str, value: jax.Array) -> jax.Array:
@@ -107,10 +109,11 @@ def max_pool(
     return x
 
 
-def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
+def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap, masks: Masks | None = None) -> jax.Array:
     """(N, 227, 227, 3) → (N, 1000).
 
-    `tap` sees every operator's output, and what it returns is read next.
+    `tap` sees every operator's output, and what it returns is read next. `masks` are those of a training step;
+    without them the network is evaluated.
     """
     p = parameters
     x = tap("conv1", strided_conv(x, p["conv1"], stride=(4, 4)))  # (N, 55, 55, 96)  §3.5
@@ -131,10 +134,10 @@ def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Arra
     x = tap("flatten", x.transpose(0, 3, 1, 2).reshape(len(x), -1))  # (N, 9216)  §3.5
     x = tap("fc6", dense(x, p["fc6"]))  # (N, 4096)  §3.5
     x = tap("relu6", jax.nn.relu(x))  # (N, 4096)  §3.1
-    x = tap("drop6", x * 0.5)  # (N, 4096)  §4.2
+    x = tap("drop6", x * (0.5 if masks is None else masks["drop6"]))  # (N, 4096)  §4.2
     x = tap("fc7", dense(x, p["fc7"]))  # (N, 4096)  §3.5
     x = tap("relu7", jax.nn.relu(x))  # (N, 4096)  §3.1
-    x = tap("drop7", x * 0.5)  # (N, 4096)  §4.2
+    x = tap("drop7", x * (0.5 if masks is None else masks["drop7"]))  # (N, 4096)  §4.2
     return tap("fc8", dense(x, p["fc8"]))  # (N, 1000)  §3.5
 
 
@@ -145,3 +148,123 @@ def load(tensors: dict[str, jax.Array]) -> Parameters:
         layer, _, parameter = name.partition(".")
         tree.setdefault(layer, {})[parameter] = jnp.transpose(value, (2, 3, 1, 0)) if value.ndim == 4 else value
     return tree
+
+
+def draw_masks(key: jax.Array, batch: int) -> Masks:
+    """Masks for one batch, at random."""
+    keys = jax.random.split(key, 2)
+    return {
+        "drop6": jax.random.bernoulli(keys[0], 0.5, (batch, 4096)),
+        "drop7": jax.random.bernoulli(keys[1], 0.5, (batch, 4096)),
+    }
+
+
+def loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Softmax cross-entropy of logits (N, 1000) for labels (N), averaged over the batch."""
+    log_likelihoods = jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1)
+    return -log_likelihoods.mean()
+
+
+def gradients(parameters: Parameters, x: jax.Array, labels: jax.Array, masks: Masks) -> tuple[jax.Array, Parameters]:
+    """The loss of a batch, and its gradient in every parameter; weight decay is not in it."""
+
+    def objective(changed: Parameters) -> jax.Array:
+        return loss(forward(changed, x, masks=masks), labels)
+
+    found: tuple[jax.Array, Parameters] = jax.value_and_grad(objective)(parameters)
+    return found
+
+
+def start(parameters: Parameters) -> Parameters:
+    """The velocities before the first step: nothing moves yet."""
+    velocities: Parameters = jax.tree.map(jnp.zeros_like, parameters)
+    return velocities
+
+
+def train_step(
+    parameters: Parameters, velocities: Parameters, x: jax.Array, labels: jax.Array, rates: jax.Array, masks: Masks
+) -> tuple[Parameters, Parameters, jax.Array]:
+    """Parameters and velocities after a step on one batch, and the loss before it.
+
+    `rates` (2): of weights, and of biases (`bias`).
+    """
+    value, slopes = gradients(parameters, x, labels, masks)
+
+    def velocity(path: Path, w: jax.Array, v: jax.Array, g: jax.Array) -> jax.Array:
+        if path[-1].key == "bias":
+            return 0.9 * v - rates[1] * g
+        return 0.9 * v - 0.0005 * rates[0] * w - rates[0] * g
+
+    velocities = jax.tree.map_with_path(velocity, parameters, velocities, slopes)
+    return jax.tree.map(jnp.add, parameters, velocities), velocities, value
+
+
+def initialise(key: jax.Array) -> Parameters:
+    """Parameters as training begins with them."""
+    keys = jax.random.split(key, 8)
+    return {
+        "conv1": {
+            "weight": 0.01 * jax.random.normal(keys[0], (11, 11, 3, 96)),
+            "bias": jnp.zeros(96),
+        },
+        "conv2": {
+            "weight": 0.01 * jax.random.normal(keys[1], (5, 5, 48, 256)),
+            "bias": jnp.ones(256),
+        },
+        "conv3": {
+            "weight": 0.01 * jax.random.normal(keys[2], (3, 3, 256, 384)),
+            "bias": jnp.zeros(384),
+        },
+        "conv4": {
+            "weight": 0.01 * jax.random.normal(keys[3], (3, 3, 192, 384)),
+            "bias": jnp.ones(384),
+        },
+        "conv5": {
+            "weight": 0.01 * jax.random.normal(keys[4], (3, 3, 192, 256)),
+            "bias": jnp.ones(256),
+        },
+        "fc6": {
+            "weight": 0.01 * jax.random.normal(keys[5], (4096, 9216)),
+            "bias": jnp.ones(4096),
+        },
+        "fc7": {
+            "weight": 0.01 * jax.random.normal(keys[6], (4096, 4096)),
+            "bias": jnp.ones(4096),
+        },
+        "fc8": {
+            "weight": 0.01 * jax.random.normal(keys[7], (1000, 4096)),
+            "bias": jnp.zeros(1000),
+        },
+    }
+
+
+def save(parameters: Parameters) -> dict[str, jax.Array]:
+    """What `load` read, by canonical names and in canonical layouts; velocities and gradients can be saved too."""
+    return {
+        f"{layer}.{name}": jnp.transpose(value, (3, 2, 0, 1)) if value.ndim == 4 else value
+        for layer, named in parameters.items()
+        for name, value in named.items()
+    }
+
+
+def predict(parameters: Parameters, images: jax.Array) -> jax.Array:
+    """Probabilities (N, 1000) of images (N, H, W, 3).
+
+    Averaged over ten views of each: its corners and its centre, then their mirror images.
+    """
+    rows, columns = images.shape[1] - 227, images.shape[2] - 227
+    corners = [(0, 0), (0, columns), (rows, 0), (rows, columns), (rows // 2, columns // 2)]
+    crops = jnp.stack([images[:, top : top + 227, left : left + 227] for top, left in corners])
+    views = jnp.concatenate([crops, crops[..., ::-1, :]])  # (10, N, 227, 227, 3)
+    scores = lax.map(lambda view: forward(parameters, view), views)  # (10, N, 1000)
+    return jax.nn.softmax(scores).mean(axis=0)
+
+
+def shift_colours(images: jax.Array, eigenvalues: jax.Array, eigenvectors: jax.Array, draws: jax.Array) -> jax.Array:
+    """Images (N, H, W, 3) with each one's colours shifted along the principal axes of all colours.
+
+    `eigenvectors` are columns (3 colours, 3 axes); `draws` (N, 3) are from a normal distribution with standard
+    deviation 0.1.
+    """
+    shifts = (draws * eigenvalues) @ eigenvectors.T  # (N, 3)
+    return images + shifts[:, None, None]

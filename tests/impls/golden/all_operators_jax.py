@@ -18,6 +18,7 @@ LAYOUT = "NCHW"
 Parameters = dict[str, dict[str, jax.Array]]
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 Tap = Callable[[str, jax.Array], jax.Array]
+Masks = dict[str, jax.Array]  # of each dropout, by its name: the elements that training keeps
 
 
 def no_tap(_name: str, value: jax.Array) -> jax.Array:
@@ -68,10 +69,11 @@ def batch_norm(x: jax.Array, p: dict[str, jax.Array], epsilon: float) -> jax.Arr
     return (x - p["mean"][:, None, None]) * factor[:, None, None] + p["shift"][:, None, None]
 
 
-def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Array:
+def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap, masks: Masks | None = None) -> jax.Array:
     """(N, 6, 17, 13) → (N, 11).
 
-    `tap` sees every operator's output, and what it returns is read next.
+    `tap` sees every operator's output, and what it returns is read next. `masks` are those of a training step;
+    without them the network is evaluated.
     """
     p = parameters
     conv1 = tap("conv1", conv(x, p["conv1"], stride=(2, 1), pads=((1, 0), (2, 1)), groups=2))  # (N, 8, 8, 12)
@@ -107,8 +109,8 @@ def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap) -> jax.Arra
     flat2 = tap("flat2", gap.reshape(len(gap), -1))  # (N, 24)
     both = tap("both", jnp.concatenate([flat, flat2], axis=1))  # (N, 72)
     fc = tap("fc", both @ p["fc"]["weight"].T)  # (N, 11)
-    drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
-    drop_b = tap("drop_b", drop_a)  # (N, 11)
+    drop_a = tap("drop_a", fc * (0.7 if masks is None else masks["drop_a"]))  # (N, 11)
+    drop_b = tap("drop_b", drop_a if masks is None else drop_a * masks["drop_b"] * (1 / 0.7))  # (N, 11)
     return tap("prob", jax.nn.softmax(drop_b, axis=1))  # (N, 11)
 
 
@@ -119,3 +121,12 @@ def load(tensors: dict[str, jax.Array]) -> Parameters:
         layer, _, parameter = name.partition(".")
         tree.setdefault(layer, {})[parameter] = value
     return tree
+
+
+def draw_masks(key: jax.Array, batch: int) -> Masks:
+    """Masks for one batch, at random."""
+    keys = jax.random.split(key, 2)
+    return {
+        "drop_a": jax.random.bernoulli(keys[0], 0.7, (batch, 11)),
+        "drop_b": jax.random.bernoulli(keys[1], 0.7, (batch, 11)),
+    }
