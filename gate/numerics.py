@@ -44,7 +44,7 @@ class Cases:
 
     def arguments(self, framework: str) -> list[str]:
         """The cases as options of the conformance program."""
-        words = ["--spec", self.spec, "--device", self.device, "--dtype", self.dtype]
+        words = ["--spec", self.spec, "--lanes", "forward", "--device", self.device, "--dtype", self.dtype]
         words += ["--lowering", ",".join(self.lowerings), "--batch", str(self.batch), "--seeds", str(self.seeds)]
         words += ["--repeats", str(self.repeats), "--threads", str(self.threads), "--timeout", str(self.timeout_s)]
         return words + (["--mode", f"{framework}={self.mode}"] if self.mode else [])
