@@ -17,14 +17,14 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
     lines = [
         f"# Conformance of {network.name}: {report['verdict']}",
         "",
-        f"{_safe(network.title)} (sha256 {network.sha256[:16]}). {counts}.",
+        f"{safe(network.title)} (sha256 {network.sha256[:16]}). {counts}.",
         "",
     ]
     for divergence in report["first_divergences"]:
-        lines.append(f"- **{divergence['framework']}**, {_safe(divergence['case'])}: {_what(divergence)}")
+        lines.append(f"- **{divergence['framework']}**, {safe(divergence['case'])}: {_what(divergence)}")
     for result in results:
         if result["outcome"] == "errored":
-            lines.append(f"- **{result['framework']}**, {_safe(result['case'])}: errored: {_safe(result['message'])}")
+            lines.append(f"- **{result['framework']}**, {safe(result['case'])}: errored: {safe(result['message'])}")
     variants = columns(results)
     lines += [
         "",
@@ -45,19 +45,19 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
     for variant in report["variants"]:
         name = f"{variant['framework']} {variant['mode']} {variant['lowering']}"
         lines.append(
-            f"| {name} | {_safe(variant['version'])} | {_safe(variant['observed_device'])} | {variant['dtype']} | "
+            f"| {name} | {safe(variant['version'])} | {safe(variant['observed_device'])} | {variant['dtype']} | "
             f"{variant['observed_precision']} | {variant['peak_bytes'] / 2**20:,.0f} MiB |"
         )
     suite = report["environments"]["suite"]
-    lines += ["", "Suite: " + ", ".join(f"{key} {_safe(value)}" for key, value in suite.items()) + ".", ""]
+    lines += ["", "Suite: " + ", ".join(f"{key} {safe(value)}" for key, value in suite.items()) + ".", ""]
     return "\n".join(lines)
 
 
 def _what(result: Mapping[str, Any]) -> str:
-    return f"`{result['tap']}` ({result['operator']}, {result['check']}): {_safe(result['message'])}"
+    return f"`{result['tap']}` ({result['operator']}, {result['check']}): {safe(result['message'])}"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Text of others as one line of plain text: no heading, table, HTML or disguised link can come from it."""
     text = one_line(text)
     for character in "\\`*_[]<>|&~":
