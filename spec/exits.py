@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import sys
 from collections.abc import Callable
 from enum import IntEnum
@@ -42,7 +43,13 @@ def shortened(text: str, length: int = 400) -> str:
 
 
 def end(main: Callable[[list[str]], Exit]) -> NoReturn:
-    """Run `main` on the command line and exit with its code; user errors become one line on stderr."""
+    """Run `main` on the command line and exit with its code; user errors become one line on stderr.
+
+    Being told to end (SIGTERM, and SIGHUP of a terminal that closes) is Ctrl-C by another name: workers end too.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             # A terminal that lacks "×" or "§" is no reason to fail.
@@ -61,6 +68,9 @@ def end(main: Callable[[list[str]], Exit]) -> NoReturn:
     except BrokenPipeError:
         # The reader of our output went away (`... | head`): nobody is left to tell, but nothing has passed either.
         code = Exit.NOT_RUN
+    except MemoryError as error:
+        code = Exit.NOT_RUN
+        print(f"error: expected enough memory, found: {one_line(error) or 'none left'}", file=sys.stderr)
     except OSError as error:
         if error.errno not in FULL:
             raise

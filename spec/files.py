@@ -1,8 +1,10 @@
 """Files that are written together: all of them, or none."""
 
 import contextlib
+import fcntl
+import os
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from spec.exits import NotRunError
@@ -16,13 +18,26 @@ def write_all(folder: Path, texts: Mapping[str, str]) -> list[Path]:
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
             for name, text in texts.items():
                 (Path(partial) / name).write_text(text, encoding="utf-8", errors="backslashreplace")
-            _replace_all(texts.keys(), Path(partial), folder)
+            with _alone(folder):
+                _replace_all(texts.keys(), Path(partial), folder)
     except OSError as error:
         for path in missing:
             with contextlib.suppress(OSError):
                 path.rmdir()
         raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
     return [folder / name for name in texts]
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other runs from replacing files of `folder` at the same time: theirs and ours must not mix."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        with contextlib.suppress(OSError):  # a file system that knows no locks
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace_all(names: Iterable[str], partial: Path, folder: Path) -> None:
