@@ -9,9 +9,11 @@ from typing import get_args
 
 import psutil
 
+from conformance.lane import LANES
+from conformance.participants import Entrant, Files, Settings
 from conformance.report import Report
 from conformance.results import Case
-from conformance.suite import Entrant, Files, Settings, run
+from conformance.suite import run
 from conformance.terminal import show
 from impls.client import framework_command
 from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Variant
@@ -43,7 +45,7 @@ def main(arguments: list[str]) -> Exit:
         entrants = _entrants(network, options, tell)
         cases = _cases(network, options, tell)
         settings = Settings(options.threads, options.timeout, progress=tell, repeats=options.repeats)
-        columns = run(network, entrants, cases, settings)
+        columns = run(network, entrants, cases, settings, options.lanes)
     report = Report(network, columns, options.threads)
     show(report.fields(), network, report.write(report_folder))
     return report.exit
@@ -65,6 +67,7 @@ def _parser() -> Arguments:
     add(
         "--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled, xla, graphs"
     )
+    add("--lanes", type=words(LANES), default=list(LANES), metavar="A,B", help="forward, training; default: both")
     add("--lowering", type=words(LOWERINGS), default=["native"], metavar="A,B", help="native, fast, or both")
     add(
         "--weights",

@@ -9,7 +9,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
-from impls.frameworks import Variant
+from impls.frameworks import Dtype, Variant
 from spec.base import AsTuple, Part
 
 FILE = Path(__file__).with_name("caps.toml")
@@ -21,14 +21,15 @@ Measure = Literal[
 ]
 
 
-class Rule(Part):
-    """How far the output of an operator may be from the oracle's."""
+GradientMeasure = Literal["noise", "ulp", "exact"]
+
+
+class _Bounded(Part):
+    """How far something may be from the oracle's."""
 
     name: str
     operators: Words
     dtypes: Words
-    algorithm: str = DIRECT
-    measure: Measure
     rms: float | None = None
     max: float = 0.0
     reason: str
@@ -37,6 +38,35 @@ class Rule(Part):
     def place(self) -> str:
         """Where the cap is set."""
         return f"conformance/caps.toml, rule {self.name}"
+
+
+class Rule(_Bounded):
+    """How far the output of an operator may be from the oracle's."""
+
+    algorithm: str = DIRECT
+    measure: Measure
+
+
+class GradientRule(_Bounded):
+    """How far the gradients of an operator may be from the oracle's, each from the same cotangent."""
+
+    of: Words
+    """Of what: `input`, or a parameter by its short name (`weight`)."""
+    measure: GradientMeasure
+
+
+class LossRule(Part):
+    """How far the loss of known logits may be from the oracle's."""
+
+    max: float
+    reason: str
+
+
+class Masked(Part):
+    """How many elements of a gradient an honest forward error may decide."""
+
+    share: float
+    reason: str
 
 
 class EndToEnd(Part):
@@ -62,7 +92,24 @@ class Excitation(Part):
     lrn_caps: float
     bf16_lrn_caps: float
     share: float
+    gradient_lrn_caps: float
     reason: str
+
+
+class Trajectory(Part):
+    """How far training may stray from the oracle's, step by step."""
+
+    factor: float
+    sigmas: float
+    floor: float
+    margin: float
+    seen: float
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the cap is set."""
+        return "conformance/caps.toml, trajectory"
 
 
 class Algorithm(Part):
@@ -96,6 +143,10 @@ class Caps(Part):
     end_to_end: EndToEnd
     timed_output: TimedOutput
     excitation: Excitation
+    gradient: Annotated[tuple[GradientRule, ...], AsTuple]
+    loss: LossRule
+    masked: Masked
+    trajectory: Trajectory
     algorithm: Annotated[tuple[Algorithm, ...], AsTuple]
 
     def rule_for(self, operator: str, variant: Variant, version: str) -> Rule:
@@ -110,6 +161,17 @@ class Caps(Part):
         if len(rules) != 1:
             raise LookupError(
                 f"{FILE.name}: expected one rule for {operator} {variant.dtype} {algorithm}, found {len(rules)}"
+            )
+        return rules[0]
+
+    def gradient_rule_for(self, operator: str, of: str, dtype: Dtype) -> GradientRule:
+        """The one rule for the gradient of an operator's input or parameter; a missing one is an error of caps.toml."""
+        rules = [
+            rule for rule in self.gradient if operator in rule.operators and of in rule.of and dtype in rule.dtypes
+        ]
+        if len(rules) != 1:
+            raise LookupError(
+                f"{FILE.name}: expected one rule for the gradient of {operator} {of} {dtype}, found {len(rules)}"
             )
         return rules[0]
 

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.table import Table
 
+from conformance.forward import run_forward
 from conformance.meta.faults import FAULTS, NETWORK, Fault
+from conformance.participants import Entrant, Files, Participant, Settings, participants_of
 from conformance.reference import reference
 from conformance.results import Case, Check, Outcome, Result
-from conformance.suite import Entrant, Files, Lane, Settings, lanes_of, run_case
 from impls.client import framework_command
 from impls.frameworks import FRAMEWORKS, MODES, Variant
 from impls.generate import source_text
@@ -69,18 +70,18 @@ def plant(pythons: dict[str, str], tell: Callable[[str], None]) -> list[Verdict]
         entrants = [_entrant(name, framework_command(name, python), work) for name, python in pythons.items()]
         for entrant in entrants:
             _write_source(network, entrant, Fault("clean", "", ""))
-        with lanes_of(network, entrants, settings) as lanes:
-            _must_pass(run_case(lanes, clean, expected))
+        with participants_of(network, entrants, settings) as participants:
+            _must_pass(run_forward(participants, clean, expected))
             for fault in FAULTS:
                 tell(f"{fault.id}: {fault.what}")
-                planted = [lane for lane in lanes if lane.entrant.variant.framework in fault.frameworks]
+                planted = [each for each in participants if each.entrant.variant.framework in fault.frameworks]
                 files = _planted(network, fault, planted, clean, work)
                 if fault.runner:
                     results = _run_wrong_runner(network, fault, clean, settings)
                     verdicts.append(Verdict(fault.id, "numpy", fault.tap, _first(network, results)))
                 else:
-                    for lane, results in zip(planted, run_case(planted, files, expected), strict=True):
-                        framework = lane.entrant.variant.framework
+                    for participant, results in zip(planted, run_forward(planted, files, expected), strict=True):
+                        framework = participant.entrant.variant.framework
                         verdicts.append(Verdict(fault.id, framework, fault.tap, _first(network, results)))
     return verdicts
 
@@ -90,11 +91,12 @@ def _entrant(name: str, command: Sequence[str], work: Path) -> Entrant:
     return Entrant(Variant(name, "cpu", "float32", mode, "native"), tuple(command), work / f"{name}.py")
 
 
-def _planted(network: Network, fault: Fault, lanes: Sequence[Lane], clean: Files, work: Path) -> Files:
-    """Write what the lanes load: sources with the fault in them, weights with the fault in them."""
-    for lane in lanes:
-        lane.entrant = replace(lane.entrant, source=work / fault.id / f"{lane.entrant.variant.framework}.py")
-        _write_source(network, lane.entrant, fault)
+def _planted(network: Network, fault: Fault, participants: Sequence[Participant], clean: Files, work: Path) -> Files:
+    """Write what the participants load: sources with the fault in them, weights with the fault in them."""
+    for participant in participants:
+        source = work / fault.id / f"{participant.entrant.variant.framework}.py"
+        participant.entrant = replace(participant.entrant, source=source)
+        _write_source(network, participant.entrant, fault)
     if fault.tensors is None:
         return clean
     weights = work / f"{fault.id}.safetensors"
@@ -120,8 +122,8 @@ def _run_wrong_runner(network: Network, fault: Fault, clean: Files, settings: Se
     command = (sys.executable, "-m", "conformance.meta.wrong_runner", fault.id)
     entrant = Entrant(Variant("numpy", "cpu", "float32", "eager", "native"), command, None)
     expected = reference(network, read(clean.weights), read(clean.input)[network.input.name])
-    with lanes_of(network, [entrant], settings) as lanes:
-        return run_case(lanes, clean, expected)[0]
+    with participants_of(network, [entrant], settings) as participants:
+        return run_forward(participants, clean, expected)[0]
 
 
 def _must_pass(results: Sequence[Sequence[Result]]) -> None:

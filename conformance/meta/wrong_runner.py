@@ -14,27 +14,24 @@ from pathlib import Path
 import numpy as np
 
 from conformance.meta.faults import Tensors
+from conformance.meta.numpy_training import NumpyTrainer
 from conformance.oracle import Array, evaluate
 from impls.protocol import Load
 from impls.runner import require_device
 from impls.worker import serve
 from spec.load import load
-from spec.network import Network
 from spec.shapes import Layer
 from spec.tensors import read
 
 
-class NumpyRunner:
-    """Evaluates a shipped network in float32."""
+class NumpyRunner(NumpyTrainer):
+    """Evaluates and trains a shipped network in float32."""
 
     version = np.__version__
-    trains = False
 
     def __init__(self, fault: str) -> None:
-        self.fault = fault
-        self.tensors: Tensors = {}
+        super().__init__(fault)
         self.stale: Tensors = {}
-        self.network: Network
 
     def devices(self) -> list[str]:
         return ["cpu"]
@@ -48,7 +45,7 @@ class NumpyRunner:
         tensors = read(Path(request.weights))
         if self.fault == "stale_tensor":
             self.stale = self.stale or {"conv3.weight": tensors["conv3.weight"][::-1].copy()}
-        self.tensors = tensors | self.stale
+        self.tensors = self.loaded = tensors | self.stale
 
     def trace(self, x: Array, substitutes: Tensors | None, taps: list[str]) -> tuple[Tensors, str]:
         fed = {self.network.input.name: x}

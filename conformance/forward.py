@@ -1,0 +1,130 @@
+"""The forward lane: every tap by itself and end to end, in evaluation mode."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conformance.caps import caps
+from conformance.checks import ForwardSubject, end_to_end_results, local_results
+from conformance.measure import Array
+from conformance.participants import AT_ONCE, Files, Participant, errored
+from conformance.reference import Reference
+from conformance.repeats import with_bits
+from conformance.results import Check, Outcome, Result
+from impls.client import WorkerError
+from impls.protocol import Trace
+from spec.tensors import read, write
+
+NO_SUBSTITUTES = "the runner cannot substitute what operators read (hello: substitutes is false)"
+
+
+@dataclass
+class Traces:
+    """What one variant returned for one case."""
+
+    local: Mapping[str, Array] | None = None
+    end_to_end: Mapping[str, Array] = field(default_factory=dict)
+    untapped: Mapping[str, Array] = field(default_factory=dict)
+    repeats: Mapping[Check, Sequence[Mapping[str, Array]]] = field(default_factory=dict)
+    """The same traces again."""
+    error: WorkerError | None = None
+    skipped: str = ""
+    """Why there is no local trace."""
+
+
+def run_forward(participants: Sequence[Participant], files: Files, expected: Reference) -> list[list[Result]]:
+    """Run one case on all participants, and compare: the results of each."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-case-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+        substitutes = Path(folder) / "substitutes.safetensors"
+        write(substitutes, expected.substitutes)
+        traces = list(pool.map(lambda participant: traced(participant, files, substitutes), participants))
+        return [
+            compared(
+                ForwardSubject(**vars(participant.subject(files.case)), reference=expected),
+                own,
+                [
+                    other.end_to_end
+                    for peer, other in zip(participants, traces, strict=True)
+                    if peer is not participant and peer.entrant.variant.dtype == participant.entrant.variant.dtype
+                ],
+            )
+            for participant, own in zip(participants, traces, strict=True)
+        ]
+
+
+def compared(subject: ForwardSubject, own: Traces, others: Sequence[Mapping[str, Array]]) -> list[Result]:
+    """All results of one variant on one case."""
+    if own.error is not None:
+        return [errored(subject, "", Check.RUN, own.error)]
+    rules = caps()
+
+    def again(check: Check) -> Sequence[Mapping[str, Array]]:
+        return own.repeats.get(check, ())
+
+    results = []
+    for check, trace in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
+        found = end_to_end_results(subject, trace, others, check, rules)
+        results += with_bits(subject, found, trace, again(check), rules)
+    if own.local is not None:
+        found = local_results(subject, own.local, rules)
+        return with_bits(subject, found, own.local, again(Check.LOCAL), rules) + results
+    taps = [layer.name for layer in subject.network.layers]
+    return [subject.result(tap, Check.LOCAL, Outcome.SKIPPED, own.skipped) for tap in taps] + results
+
+
+def traced(participant: Participant, files: Files, substitutes: Path) -> Traces:
+    """All traces of one case; an error of the worker becomes part of them."""
+    participant.settings.progress(f"{files.case}: {participant.entrant.variant.framework}")
+    try:
+        return _traces(participant, files, substitutes)
+    except WorkerError as error:
+        return Traces(error=error)
+    except (OSError, ValueError) as error:
+        return Traces(error=WorkerError("nonsense", f"trace: {error}"))
+
+
+def _traces(participant: Participant, files: Files, substitutes: Path) -> Traces:
+    participant.load(files)
+    hello = participant.hello()
+    taps = [layer.name for layer in participant.network.layers]
+    asked: dict[Check, tuple[Path | None, list[str]]] = {
+        Check.END_TO_END: (None, taps),
+        Check.UNTAPPED: (None, taps[-1:]),
+    }
+    if hello.substitutes:
+        asked[Check.LOCAL] = (substitutes, taps)
+    found = {
+        check: [_trace(participant, files, f"{check}-{run}", *what) for run in range(participant.settings.repeats)]
+        for check, what in asked.items()
+    }
+    return Traces(
+        local=found[Check.LOCAL][0] if hello.substitutes else None,
+        end_to_end=found[Check.END_TO_END][0],
+        untapped=found[Check.UNTAPPED][0],
+        repeats={check: runs[1:] for check, runs in found.items()},
+        skipped="" if hello.substitutes else NO_SUBSTITUTES,
+    )
+
+
+def _trace(
+    participant: Participant, files: Files, name: str, substitutes: Path | None, taps: list[str]
+) -> dict[str, Array]:
+    output = participant.folder / f"{name}.safetensors"
+    output.unlink(missing_ok=True)
+    asked = participant.entrant.variant.device
+    answer = participant.worker.trace(
+        Trace(
+            input=str(files.input),
+            substitutes=str(substitutes) if substitutes else None,
+            taps=taps,
+            output=str(output),
+        )
+    )
+    column = participant.column
+    column.observed_device = answer.device
+    column.peak_bytes = max(column.peak_bytes, answer.peak_bytes or 0)
+    if answer.device != asked:
+        raise WorkerError("wrong_device", f"expected tensors on {asked}, found them on {answer.device}")
+    return read(output)

@@ -1,0 +1,145 @@
+"""What a runner in NumPy's float32 does to train, right or with one planted fault: the oracle's own functions."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from conformance import evaluation
+from conformance.backpropagation import backpropagate, logits_tap, train_layer
+from conformance.colour import ColourAxes, coloured
+from conformance.dropout import drawn_masks
+from conformance.gradients import Gradients, Mask, gradients
+from conformance.losses import Labels, loss, loss_gradient
+from conformance.meta.faults import Tensors
+from conformance.oracle import Array, evaluate, lrn_sums
+from conformance.updates import Rates, State, start, update
+from conformance.windows import pool_pads, pool_windows, spread
+from impls.training import Batch
+from spec.network import Network
+from spec.operators import Lrn, MaxPool, Relu
+from spec.recipe import Evaluation, PcaColour, Training
+from spec.shapes import Layer
+from spec.weights import draw, generator, plan
+
+
+class NumpyTrainer:
+    """Trains the loaded network; a `impls.training.TrainingRunner` but for what a runner does besides."""
+
+    trains = True
+
+    def __init__(self, fault: str) -> None:
+        self.fault = fault
+        self.network: Network
+        self.tensors: Tensors = {}
+        """As loaded, and after steps of training as these left them."""
+        self.loaded: Tensors = {}
+        self._trained = State({}, {})
+
+    @property
+    def training(self) -> Training:
+        """The network's recipe."""
+        assert self.network.training is not None
+        return self.network.training
+
+    def gradients(
+        self, x: Array, substitutes: Tensors, cotangents: Tensors, masks: dict[str, Mask], labels: Labels
+    ) -> tuple[float, Tensors]:
+        read = {self.network.input.name: x, **substitutes}
+        found: Tensors = {}
+        for layer in self.network.layers:
+            inputs = tuple(read[name] for name in layer.operator.reads)
+            passed = self._passed(layer, inputs, cotangents[layer.name], masks.get(layer.name))
+            found |= passed.parameters
+            for name, gradient in zip(layer.operator.reads, passed.inputs, strict=True):
+                found[name] = found[name] + gradient if name in found else gradient
+        logits = logits_tap(self.network)
+        stated = self.training.loss
+        if self.fault == "loss_sum_for_mean":
+            stated = stated.model_copy(update={"reduction": "sum"})
+        of_loss = loss_gradient(read[logits], labels, stated)
+        found[logits] = found[logits] + of_loss if logits in found else of_loss
+        return float(loss(read[logits], labels, stated)), found
+
+    def train_trace(
+        self, x: Array, substitutes: Tensors | None, masks: dict[str, Mask] | None, seed: int, taps: list[str]
+    ) -> tuple[Tensors, str]:
+        kept = drawn_masks(self.network, len(x), seed, 0) if masks is None else masks
+        fed = {self.network.input.name: x}
+        recorded: Tensors = {}
+        for layer in self.network.layers:
+            inputs = tuple(fed[name] for name in layer.operator.reads)
+            recorded[layer.name] = train_layer(layer, inputs, self.tensors, kept.get(layer.name))
+            fed[layer.name] = substitutes[layer.name] if substitutes else recorded[layer.name]
+        return {name: value for name, value in recorded.items() if name in taps}, "cpu"
+
+    def start(self, velocities: Tensors | None) -> None:
+        names = [name for layer in self.network.layers for name in layer.parameter_shapes]
+        state = start({name: self.loaded[name] for name in names})
+        self._trained = replace(state, velocities=velocities) if velocities is not None else state
+        self.tensors = dict(self.loaded)
+
+    def step(self, batch: Batch) -> float:
+        back = backpropagate(self.network, self.tensors, batch.x, batch.labels, batch.masks, self.training.loss)
+        gradients32 = {name: value.astype(np.float32) for name, value in back.parameters.items()}
+        self._trained = update(self._trained, gradients32, self.training.optimizer, Rates(*batch.rates))
+        self.tensors = self.tensors | self._trained.parameters
+        return back.loss
+
+    def state(self) -> tuple[Tensors, Tensors]:
+        return self.tensors, self._trained.velocities
+
+    def initialise(self, seed: int) -> Tensors:
+        shapes = self.network.tensor_shapes
+        drawn_from = plan(self.network, "paper")
+        return {name: draw(drawn_from[name], shapes[name], generator(seed, "numpy", name)) for name in shapes}
+
+    def predict(self, images: Array) -> Array:
+        stated = self.network.evaluation
+        assert isinstance(stated, Evaluation)
+        _, height, width = self.network.input.shape
+        views = evaluation.crops(images, (height, width), stated.views)
+        return evaluation.averaged(np.stack([self._logits(view) for view in views]), stated.average)
+
+    def colour(self, images: Array, eigenvalues: Array, eigenvectors: Array, draws: Array) -> Array:
+        preprocessing = self.network.preprocessing
+        assert preprocessing is not None and isinstance(preprocessing.augmentation.pca_colour, PcaColour)
+        return coloured(images, ColourAxes(eigenvalues, eigenvectors), draws, preprocessing.augmentation.pca_colour)
+
+    def _logits(self, x: Array) -> Array:
+        fed = {self.network.input.name: x}
+        for layer in self.network.layers:
+            fed[layer.name] = evaluate(layer, tuple(fed[name] for name in layer.operator.reads), self.tensors)
+        return fed[logits_tap(self.network)]
+
+    def _passed(self, layer: Layer, inputs: tuple[Array, ...], g: Array, mask: Mask | None) -> Gradients:
+        """One operator's gradients, with the fault that is planted in it."""
+        right, x = gradients(layer, inputs, self.tensors, g, mask), inputs[0]
+        match self.fault, layer.operator:
+            case "relu_slope_one_at_0", Relu(name="relu3"):
+                return Gradients((np.where(x >= 0, g, np.float32(0)),), {})
+            case "tie_split", MaxPool(name="pool2") as operator:
+                return Gradients((_split_at_ties(x, g, operator),), {})
+            case "lrn_denominator_constant", Lrn(name="norm2") as operator:
+                return Gradients((g * (operator.k + operator.alpha_sum * lrn_sums(x, operator)) ** -operator.beta,), {})
+        match self.fault, layer.name:
+            case "gradient_of_the_other_group", "conv4":
+                kernel = right.parameters["conv4.weight"]
+                swapped = np.roll(kernel, len(kernel) // 2, axis=0)
+                return Gradients(right.inputs, right.parameters | {"conv4.weight": swapped})
+            case "bias_gradient_mean", "conv2":
+                mean = right.parameters["conv2.bias"] / np.float32(g[0, 0].size)
+                return Gradients(right.inputs, right.parameters | {"conv2.bias": mean})
+            case "cotangent_echoed", "flatten":
+                return Gradients((g.reshape(x.shape)[::-1],), {})
+        return right
+
+
+def _split_at_ties(x: Array, g: Array, operator: MaxPool) -> Array:
+    """Every window's gradient in equal shares to all of its largest elements."""
+    windows = pool_windows(x, operator, -np.inf)
+    largest = windows == windows.max(axis=(4, 5), keepdims=True)
+    shares = largest * (g / largest.sum(axis=(4, 5)).astype(g.dtype))[..., None, None]
+    size = (x.shape[2], x.shape[3])
+    return spread(
+        shares.transpose(0, 1, 4, 5, 2, 3), size, operator.kernel, operator.stride, pool_pads(operator, *size)
+    )

@@ -1,0 +1,150 @@
+"""Who takes part in a run: each variant's worker, and the column of its results."""
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from conformance.checks import Subject
+from conformance.results import Case, Check, Column, Outcome, Result
+from impls.client import Hello, Worker, WorkerError
+from impls.description import describe
+from impls.frameworks import Variant
+from impls.protocol import Load
+from spec.exits import NotRunError
+from spec.network import Network
+
+#: How many workers compute at once. More would only wait for each other's cores.
+AT_ONCE = 2
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A variant that takes part, and how its worker is started."""
+
+    variant: Variant
+    command: tuple[str, ...]
+    source: Path | None
+    """The generated source; none for a runner that the user brings."""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A case as files: what all workers read."""
+
+    case: Case
+    weights: Path
+    input: Path
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run is done."""
+
+    threads: int
+    timeout_s: float
+    progress: Callable[[str], None]
+    """Told what goes on, one short line a step."""
+    repeats: int = 1
+    """How often each trace is run, to see whether it gives the same bits again."""
+
+
+class Participant:
+    """One entrant through all cases: its worker, and the column of its results."""
+
+    def __init__(self, network: Network, entrant: Entrant, settings: Settings, work: Path, index: int) -> None:
+        self.network = network
+        self.entrant = entrant
+        self.settings = settings
+        self.description = work / "network.json"
+        self.folder = work / str(index)
+        self.worker = Worker(entrant.variant.framework, entrant.command, settings.timeout_s)
+        self.column = Column(entrant.variant)
+        self.greeted: Future[None]
+        self._said: Hello | None = None
+        self._loaded: Case | None = None
+        self.folder.mkdir()
+
+    def greet(self) -> None:
+        """Start the worker, early, so that its imports overlap with the oracle."""
+        with suppress(WorkerError):  # it is asked again when it is used, and says again what is wrong
+            self._hello()
+
+    def known(self) -> Hello | None:
+        """What the worker said of itself when it was last started; nothing if it never could be."""
+        self.greeted.result()
+        return self._said
+
+    def hello(self) -> Hello:
+        """What the worker says of itself; raises WorkerError where it cannot be started."""
+        return self.known() or self._hello()
+
+    def load(self, files: Files) -> None:
+        """Have the weights of a case loaded, by a worker that is started again if it ended; raises WorkerError."""
+        self._loaded = None
+        if self.known() is None or not self.worker.alive:
+            self._hello()
+        variant = self.entrant.variant
+        self.worker.load(
+            Load(
+                network=str(self.description),
+                source=str(self.entrant.source) if self.entrant.source else None,
+                weights=str(files.weights),
+                device=variant.device,
+                dtype=variant.dtype,
+                mode=variant.mode,
+                lowering=variant.lowering,
+                threads=self.settings.threads,
+            )
+        )
+        self._loaded = files.case
+
+    def ensure_loaded(self, files: Files) -> None:
+        """Have the weights of a case loaded, unless they are; raises WorkerError."""
+        if self._loaded != files.case or not self.worker.alive:
+            self.load(files)
+
+    def subject(self, case: Case) -> Subject:
+        """Whom a case's results are about."""
+        return Subject(self.network, self.entrant.variant, self.column.version, case)
+
+    def _hello(self) -> Hello:
+        hello = self._said = self.worker.hello()
+        self.column.version = hello.version
+        self.column.environment = hello.environment
+        return hello
+
+
+@contextmanager
+def participants_of(network: Network, entrants: Sequence[Entrant], settings: Settings) -> "Iterator[list[Participant]]":
+    """Start a worker for every entrant; in the end none is left behind."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-") as folder, ThreadPoolExecutor(max(1, len(entrants))) as pool:
+        work = Path(folder)
+        description = work / "network.json"
+        description.write_text(json.dumps(describe(network)), encoding="utf-8")
+        participants = [Participant(network, entrant, settings, work, index) for index, entrant in enumerate(entrants)]
+        try:
+            for participant in participants:
+                participant.greeted = pool.submit(participant.greet)
+            yield participants
+        finally:
+            for participant in participants:
+                participant.worker.stop()
+
+
+def require_device(participants: "Sequence[Participant]") -> None:
+    """Raise NotRunError, by name, where no worker that could be started has the device it is asked for."""
+    hellos = {participant.entrant.variant: participant.known() for participant in participants}
+    there = {variant: hello.devices for variant, hello in hellos.items() if hello is not None}
+    if there and not any(variant.device in devices for variant, devices in there.items()):
+        found = "; ".join(f"{variant.framework} finds {', '.join(devices)}" for variant, devices in there.items())
+        raise NotRunError(f"no {next(iter(there)).device} device: {found}")
+
+
+def errored(subject: Subject, tap: str, check: Check, error: WorkerError) -> Result:
+    """The result of what a worker could not do: its kind, its message and the last lines of its stderr."""
+    lines = f"; last lines of stderr: {' | '.join(error.stderr)}" if error.stderr else ""
+    return subject.result(tap, check, Outcome.ERRORED, f"{error.kind}: {error}{lines}")
