@@ -48,6 +48,12 @@ _ADDRESS = re.compile(r"auto|(ray://)?[^\s=/]+:\d+")
 #: The least that Ray accepts for what tasks hand each other; ours are reports of some KB.
 _STORE_BYTES = 100 * 2**20
 
+#: What Ray does not say itself where a cluster is there and does not let us in.
+_TOKEN = (
+    "where the cluster asks for its token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless this machine has it in "
+    "~/.ray/auth_token"
+)
+
 _INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", re.MULTILINE)
 
 Tell = Callable[[str], None]
@@ -234,7 +240,8 @@ def _started(address: str | None, packages: Sequence[str]) -> Iterator[Any]:
             ray.init(address=address or "local", **settings)
         except (OSError, OverflowError, RuntimeError, ValueError) as error:
             text = f"--ray {address or '(local)'}: expected a Ray cluster, found: {shortened(one_line(error))}"
-            raise NotRunError(text) from None
+            is_there = isinstance(error, ConnectionError) and not isinstance(error, ConnectionRefusedError)
+            raise NotRunError(f"{text}; {_TOKEN}" if is_there else text) from None
         stack.callback(ray.shutdown)
         signal.signal(signal.SIGTERM, handler)  # Ray has put its own there
         yield ray

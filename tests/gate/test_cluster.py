@@ -209,9 +209,22 @@ def test_a_cluster_that_is_not_there_is_one_line(stand_in: Callable[..., StandIn
     with socket.create_server(("127.0.0.1", 0)) as head:
         address = f"127.0.0.1:{head.getsockname()[1]}"
     ray = stand_in(lambda task: DONE)
-    with pytest.raises(NotRunError, match=f"--ray {address}: expected a Ray cluster, found: .*refused"):
+    with pytest.raises(NotRunError, match=f"--ray {address}: expected a Ray cluster, found: .*refused$"):
         performed([TASK], address, silent, ())
     assert ray.started == {}
+
+
+def test_a_cluster_that_lets_nobody_in_is_one_line_that_names_the_token(
+    stand_in: Callable[..., StandIn], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(**settings: Any) -> None:
+        raise ConnectionError("Failed to connect to Ray cluster at 10.0.0.1:6379")
+
+    monkeypatch.setattr(stand_in(lambda task: DONE), "init", init)
+    with pytest.raises(
+        NotRunError, match="found: Failed to connect .*; where .* set RAY_AUTH_MODE=token, and RAY_AUTH"
+    ):
+        performed([TASK], "auto", silent, ())
 
 
 def test_what_ray_says_of_a_cluster_that_it_does_not_fit_is_one_line(
