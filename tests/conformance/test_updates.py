@@ -205,6 +205,6 @@ def test_trajectory_in_float32_stays_in_float32_and_strays_by_its_rounding() -> 
         list(trajectory(network, tensors, network.training, batches, kind))[-1] for kind in (np.float64, np.float32)
     )
     for name, velocity in single.state.velocities.items():
-        assert (velocity.dtype, single.state.parameters[name].dtype) == (np.float32, np.float32)
+        assert velocity.dtype == single.state.parameters[name].dtype == np.dtype(np.float32)
         wide = exact.state.velocities[name]
         assert 1e-9 < np.linalg.norm(velocity - wide) / np.linalg.norm(wide) < 1e-4
