@@ -222,7 +222,7 @@ def test_a_cluster_that_lets_nobody_in_is_one_line_that_names_the_token(
 
     monkeypatch.setattr(stand_in(lambda task: DONE), "init", init)
     with pytest.raises(
-        NotRunError, match="found: Failed to connect .*; where .* set RAY_AUTH_MODE=token, and RAY_AUTH"
+        NotRunError, match=r"found: Failed to connect .*; where .* set RAY_AUTH_MODE=token, and RAY_AUTH"
     ):
         performed([TASK], "auto", silent, ())
 
