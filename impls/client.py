@@ -65,6 +65,8 @@ class Hello:
     """Whether it can replace what operators read; without that no check is layer-local."""
     devices: tuple[str, ...]
     environment: dict[str, str]
+    taps: bool = True
+    """Whether it records what operators give; else its output alone is compared."""
     trains: bool = False
     """Whether it answers the requests of training."""
     import_s: float | None = None
@@ -190,6 +192,7 @@ class Worker:
                     substitutes=substitutes,
                     devices=tuple(map(_printable, devices)),
                     environment={_printable(key): _printable(value) for key, value in environment.items()},
+                    taps=rest.get("taps") is not False,
                     trains=rest.get("trains") is True,
                     import_s=self._number(answer, "import_s") if "import_s" in answer else None,
                 )

@@ -25,6 +25,7 @@ class OnnxRunner:
 
     version = onnxruntime.__version__
     trains = False
+    taps = True
 
     def devices(self) -> list[str]:
         there = onnxruntime.get_available_providers()

@@ -20,6 +20,8 @@ class Runner(Protocol):
 
     version: str
     """Version of the framework."""
+    taps: bool
+    """Whether it records and replaces what operators give; else it shows the network's output alone."""
     trains: bool
     """Whether it is a training.TrainingRunner."""
 

@@ -17,6 +17,7 @@ class FakeRunner:
 
     version = "1.2.3"
     trains = False
+    taps = True
 
     def __init__(self) -> None:
         print("print while it starts")

@@ -69,6 +69,7 @@ def test_hello_says_what_the_worker_is() -> None:
         "protocol": "lockstep-worker/1",
         "framework": "fake",
         "version": "1.2.3",
+        "taps": True,
         "substitutes": True,
         "trains": False,
         "devices": ["cpu"],
