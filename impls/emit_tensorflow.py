@@ -8,6 +8,7 @@ from typing import assert_never
 from impls.emission import (
     Step,
     batched,
+    calls,
     class_name,
     code,
     comment,
@@ -18,6 +19,8 @@ from impls.emission import (
     steps,
     wrapped,
 )
+from impls.emission_training import dropouts
+from impls.emit_tensorflow_training import MASKS, recipe
 from impls.frameworks import Lowering
 from spec.base import Shape
 from spec.network import Network
@@ -75,9 +78,20 @@ def variables(
     own = {name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == layer}
     if axes is not None:
         own["weight"] = np.transpose(own["weight"], axes)
-    return {name: tf.Variable(value, name=f"{layer}_{name}") for name, value in own.items()}
+    return {name: tf.Variable(value, name=f"{layer}.{name}") for name, value in own.items()}
 
 '''
+
+TOLD = "Evaluate the network; `tap` sees every operator's output, and what it returns is read next."
+PADS = "Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)"
+
+#: The line that makes the variables of a layer, and the lines that do where some of them are statistics.
+MADE = '    return {name: tf.Variable(value, name=f"{layer}.{name}") for name, value in own.items()}'
+MADE_WITH_STATISTICS = """\
+    return {
+        name: tf.Variable(value, name=f"{layer}.{name}", trainable=name not in ("mean", "variance"))
+        for name, value in own.items()
+    }"""
 
 #: The functions that a source defines for operators which take more than one call, if it uses them.
 FUNCTIONS: dict[str, str] = {
@@ -90,6 +104,21 @@ def conv(
 ) -> tf.Tensor:
     """Cross-correlation, and the bias where there is one; how many groups follows from the kernel's shape."""
     y = tf.nn.conv2d(x, p["weight"], stride, [(0, 0), *pads, (0, 0)])
+    return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
+
+''',
+    "grouped_conv": '''\
+def grouped_conv(
+    x: tf.Tensor,
+    p: dict[str, tf.Variable],
+    groups: int,
+    stride: tuple[int, int] = (1, 1),
+    pads: Pads = ((0, 0), (0, 0)),
+) -> tf.Tensor:
+    """Cross-correlation of each group by itself: on a CPU TensorFlow has no gradient of a grouped one."""
+    towers = zip(tf.split(x, groups, axis=-1), tf.split(p["weight"], groups, axis=-1), strict=True)
+    padding = [(0, 0), *pads, (0, 0)]
+    y = tf.concat([tf.nn.conv2d(tower, kernel, stride, padding) for tower, kernel in towers], axis=-1)
     return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
 
 ''',
@@ -132,15 +161,13 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     name = class_name(network)
     fast = lowering == "fast"
-    body = [line for step in steps(network) for line in _forward(step, lowering)]
-    used = {function for function in FUNCTIONS if f"{function}(" in code(body)}
+    body = [line for step in steps(network) for line in _forward(step, lowering, trains=network.training is not None)]
+    used = {function for function in FUNCTIONS if calls(function, code(body))}
     held = [wrapped(line) for layer in network.layers if (line := _held(layer, lowering))]
-    pads = ["Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)"]
-    preamble = PREAMBLE.replace("\nTap =", "\n".join(["", *pads, "Tap ="])) if used & {"conv", "padded"} else PREAMBLE
     parts = [
         header(network, "TensorFlow, fast lowering" if fast else "TensorFlow", origin, NOTES_FAST if fast else NOTES),
-        preamble,
-        *([VARIABLES] if held else []),
+        _preamble(bool(dropouts(network)), bool(used & {"conv", "grouped_conv", "padded"})),
+        *([_variables(network)] if held else []),
         *(FUNCTIONS[function] for function in FUNCTIONS if function in used),
         f"class {name}(tf.Module):",
         f'    """{batched(network.input.shape, LAYOUT)} → {batched(network.layers[-1].output_shape, LAYOUT)}."""\n',
@@ -152,16 +179,42 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
         "    def __call__(self, x: tf.Tensor) -> tf.Tensor:",
         "        return self.forward(x)",
         "",
-        "    def forward(self, x: tf.Tensor, tap: Tap = no_tap) -> tf.Tensor:",
-        '        """Evaluate the network; `tap` sees every operator\'s output, and what it returns is read next."""',
+        *_begun(network),
         *body,
         "\n",
         f"def load(tensors: Mapping[str, np.ndarray]) -> {name}:",
         '    """A model that holds `tensors` (canonical names and layouts)."""',
         f"    return {name}(tensors)",
         "",
+        *recipe(network, lowering),
     ]
     return "\n".join(parts)
+
+
+def _preamble(masks: bool, pads: bool) -> str:
+    """Imports, and the names of types that the source uses."""
+    aliases = [*([MASKS] if masks else []), *([PADS] if pads else []), "Tap ="]
+    return PREAMBLE.replace("Tap =", "\n".join(aliases))
+
+
+def _variables(network: Network) -> str:
+    """The function that makes variables; training changes no statistics."""
+    if not any(layer.statistic_shapes for layer in network.layers):
+        return VARIABLES
+    return VARIABLES.replace(MADE, MADE_WITH_STATISTICS)
+
+
+def _begun(network: Network) -> list[str]:
+    """The first lines of the forward pass."""
+    if not dropouts(network):
+        masks, told = "", []
+    else:
+        masks = ", masks: Masks | None = None"
+        told = ["", "        `masks` are those of a training step; without them the network is evaluated.", "        "]
+    return [
+        f"    def forward(self, x: tf.Tensor, tap: Tap = no_tap{masks}) -> tf.Tensor:",
+        "\n".join([f'        """{TOLD}', *told]) + '"""',
+    ]
 
 
 def _held(layer: Layer, lowering: Lowering) -> str | None:
@@ -185,8 +238,8 @@ def _held(layer: Layer, lowering: Lowering) -> str | None:
     return f'        self.{layer.name} = variables(tensors, "{layer.name}"{axes})  # {shape}{source}'
 
 
-def _forward(step: Step, lowering: Lowering) -> list[str]:
-    """The lines of the forward pass that compute one operator."""
+def _forward(step: Step, lowering: Lowering, trains: bool) -> list[str]:
+    """The lines of the forward pass that compute one operator; `trains`: whether gradients flow through them."""
     layer, x = step.layer, step.read
     operator, p = layer.operator, f"self.{layer.name}"
     before: list[str] = []
@@ -194,7 +247,8 @@ def _forward(step: Step, lowering: Lowering) -> list[str]:
         case Conv():
             stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
             pads = f", pads={_pads(operator.pads)}" if any(operator.pads) else ""
-            value = f"conv({x}, {p}{stride}{pads})"
+            grouped = trains and operator.groups > 1
+            value = f"{f'grouped_conv({x}, {p}, {operator.groups}' if grouped else f'conv({x}, {p}'}{stride}{pads})"
         case Dense() if lowering == "fast":
             value = f"dense({x}, {p})"
         case Dense():
@@ -227,10 +281,8 @@ def _forward(step: Step, lowering: Lowering) -> list[str]:
             value = f"tf.math.tanh({x})"
         case Flatten():
             value = f"tf.reshape(tf.transpose({x}, (0, 3, 1, 2)), (-1, {layer.output_shape[0]}))"
-        case Dropout(convention="test_time"):
-            value = f"{x} * {number(operator.evaluation_scale)}"
         case Dropout():
-            value = x
+            value = _dropped(operator, x)
         case Softmax():
             value = f"tf.nn.softmax({x})"
         case Add():
@@ -241,6 +293,18 @@ def _forward(step: Step, lowering: Lowering) -> list[str]:
             assert_never(operator)
     line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer, LAYOUT)}'
     return [*map(wrapped, before), wrapped(line)]
+
+
+def _dropped(operator: Dropout, x: str) -> str:
+    """Evaluation, and while training what the mask keeps; one of the two scales."""
+    keep, mask = number(1.0 - operator.drop_probability), f'masks["{operator.name}"]'
+    match operator.convention:
+        case "test_time":
+            return f"{x} * {keep} if masks is None else tf.where({mask}, {x}, 0.0)"
+        case "inverted":
+            return f"{x} if masks is None else tf.where({mask}, {x} / {keep}, 0.0)"
+        case _:
+            assert_never(operator.convention)
 
 
 def _normalised(operator: Lrn, lowering: Lowering) -> str:

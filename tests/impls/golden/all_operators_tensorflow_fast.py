@@ -14,6 +14,7 @@ import tensorflow as tf
 
 LAYOUT = "NHWC"
 
+Masks = Mapping[str, tf.Tensor]  # of each dropout, by its name: the elements that training keeps
 Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 Tap = Callable[[str, tf.Tensor], tf.Tensor]
 
@@ -30,7 +31,10 @@ def variables(
     own = {name.partition(".")[2]: value for name, value in tensors.items() if name.partition(".")[0] == layer}
     if axes is not None:
         own["weight"] = np.transpose(own["weight"], axes)
-    return {name: tf.Variable(value, name=f"{layer}_{name}") for name, value in own.items()}
+    return {
+        name: tf.Variable(value, name=f"{layer}.{name}", trainable=name not in ("mean", "variance"))
+        for name, value in own.items()
+    }
 
 
 def conv(
@@ -86,8 +90,11 @@ class AllOperators(tf.Module):
     def __call__(self, x: tf.Tensor) -> tf.Tensor:
         return self.forward(x)
 
-    def forward(self, x: tf.Tensor, tap: Tap = no_tap) -> tf.Tensor:
-        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next."""
+    def forward(self, x: tf.Tensor, tap: Tap = no_tap, masks: Masks | None = None) -> tf.Tensor:
+        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next.
+
+        `masks` are those of a training step; without them the network is evaluated.
+        """
         conv1 = tap("conv1", conv(x, self.conv1, stride=(2, 1), pads=((1, 0), (2, 1))))  # (N, 8, 12, 8)
         bn1 = tap("bn1", batch_norm(conv1, self.bn1, epsilon=1e-05))  # (N, 8, 12, 8)
         tanh1 = tap("tanh1", tf.math.tanh(bn1))  # (N, 8, 12, 8)
@@ -121,11 +128,19 @@ class AllOperators(tf.Module):
         flat2 = tap("flat2", tf.reshape(tf.transpose(gap, (0, 3, 1, 2)), (-1, 24)))  # (N, 24)
         both = tap("both", tf.concat([flat, flat2], axis=-1))  # (N, 72)
         fc = tap("fc", dense(both, self.fc))  # (N, 11)
-        drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
-        drop_b = tap("drop_b", drop_a)  # (N, 11)
+        drop_a = tap("drop_a", fc * 0.7 if masks is None else tf.where(masks["drop_a"], fc, 0.0))  # (N, 11)
+        drop_b = tap("drop_b", drop_a if masks is None else tf.where(masks["drop_b"], drop_a / 0.7, 0.0))  # (N, 11)
         return tap("prob", tf.nn.softmax(drop_b))  # (N, 11)
 
 
 def load(tensors: Mapping[str, np.ndarray]) -> AllOperators:
     """A model that holds `tensors` (canonical names and layouts)."""
     return AllOperators(tensors)
+
+
+def draw_masks(generator: tf.random.Generator, batch: int) -> dict[str, tf.Tensor]:
+    """Masks for one batch, at random."""
+    return {
+        "drop_a": generator.uniform((batch, 11)) < 0.7,
+        "drop_b": generator.uniform((batch, 11)) < 0.7,
+    }
