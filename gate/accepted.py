@@ -15,13 +15,14 @@ from typing import Annotated, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
-from pydantic import AfterValidator, AnyHttpUrl, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AnyHttpUrl, Field, TypeAdapter
 
 from conformance.caps import Words, within
+from gate.reading import validated
 from gate.results import Quantity, Sides, TapDrift
 from impls.frameworks import FrameworkName, Variant
 from spec.base import AsTuple, Extent, Line, Part
-from spec.exits import InputError, one_line
+from spec.exits import InputError
 
 FILE = Path(__file__).with_name("accepted.toml")
 NAME = "gate/accepted.toml"
@@ -165,10 +166,5 @@ def entries(today: date, path: Path = FILE) -> tuple[Entry, ...]:
 
 
 def _entry(table: dict[str, object], place: str) -> Entry:
-    try:
-        return Entry(_KINDS.get(str(table.get("verdict")), Accepted).model_validate(table), place)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
-        found = "nothing" if first["type"] == "missing" else f"{str(first['input'])!r:.80}"
-        raise InputError(f"{place}: {key:.80}: {one_line(first['msg'])}, found {found}") from None
+    kind = _KINDS.get(str(table.get("verdict")), Accepted)
+    return Entry(validated(TypeAdapter(kind), table, place), place)

@@ -1,15 +1,15 @@
 """`python -m gate merge`: the reports of cells that were run apart, as one verdict."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gate import report
+from gate.reading import json_of, validated
 from gate.results import Side, Sides
 from gate.verdict import Report, Run
-from spec.exits import InputError, one_line
+from spec.exits import InputError
 
 
 class _Cell(BaseModel):
@@ -31,6 +31,9 @@ class _Cell(BaseModel):
 class _Matrix(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     include: list[_Cell]
+
+
+_MATRIX = TypeAdapter(_Matrix)
 
 
 def merged(paths: Sequence[Path], cells: Path | None = None) -> Report:
@@ -98,17 +101,6 @@ def _require_once(runs: Sequence[tuple[Path, Run]]) -> None:
 
 
 def _expected(path: Path) -> list[_Cell]:
-    try:
-        return _Matrix.model_validate(json.loads(path.read_text(encoding="utf-8"))).include
-    except OSError as error:
-        raise InputError(
-            f"--cells {path}: expected what `gate list` prints, found: {error.strerror or error}"
-        ) from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"--cells {path}: {at:.80}: {one_line(first['msg'])}; expected what `gate list` prints"
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--cells {path}: expected what `gate list` prints, found no JSON: {error}") from None
+    what = "what `gate list` prints"
+    content = json_of(path, what, f"{what}, which is JSON", f"--cells {path}")
+    return validated(_MATRIX, content, f"--cells {path}: expected {what}").include

@@ -1,23 +1,21 @@
 """A report of `python -m conformance`, as the gate reads it."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from conformance.report import FORMAT
+from gate.reading import SHOWN, json_of, require_format, validated
 from impls.frameworks import Device, Dtype, Variant
-from spec.exits import InputError, one_line
+from spec.exits import InputError
 
 #: Keys that reports lack which were written before there was a gate.
 RECENT = ("digest", "repeatable", "rms")
 #: What tells the cases of one group apart.
 SEED = re.compile(r"-seed\d+(?=-batch\d+$)")
-#: The longest name that an error repeats.
-SHOWN = 80
 
 
 class _Read(BaseModel):
@@ -78,6 +76,9 @@ class _Content(_Read):
     results: list[ReportedResult]
 
 
+_CONTENT = TypeAdapter(_Content)
+
+
 @dataclass(frozen=True)
 class Reported:
     """All of a report that drift is judged by."""
@@ -102,25 +103,10 @@ class Reported:
 
 def read(path: Path) -> Reported:
     """Read a conformance.json; raises InputError, one line, where it is none or an older one."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"{path}: expected a conformance.json, found: {error.strerror or error}") from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: expected the JSON of a conformance report, found: {error}") from None
-    form = content.get("format") if isinstance(content, dict) else None
-    if form != FORMAT:
-        found = f"format {form!r:.{SHOWN}}" if form is not None else "JSON without a format"
-        raise InputError(f"{path}: expected a report of format {FORMAT!r}, found {found}")
+    content = json_of(path, "a conformance.json", "the JSON of a conformance report")
+    require_format(content, FORMAT, str(path))
     _require_recent(path, content.get("results"))
-    try:
-        parsed = _Content.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(map(str, first["loc"]))
-        raise InputError(
-            f"{path}: {at:.{SHOWN}}: {one_line(first['msg'])}, found {str(first['input'])!r:.{SHOWN}}"
-        ) from None
+    parsed = validated(_CONTENT, content, str(path))
     if not parsed.results:
         raise InputError(f"{path}: expected results, found none")
     network = parsed.network
