@@ -18,6 +18,7 @@ from impls.protocol import Trace
 from spec.tensors import read, write
 
 NO_SUBSTITUTES = "the runner cannot substitute what operators read (hello: substitutes is false)"
+OUTPUT_ALONE = "the runner shows its output alone (hello: taps is false)"
 
 
 @dataclass
@@ -25,13 +26,13 @@ class Traces:
     """What one variant returned for one case."""
 
     local: Mapping[str, Array] | None = None
-    end_to_end: Mapping[str, Array] = field(default_factory=dict)
+    end_to_end: Mapping[str, Array] | None = None
     untapped: Mapping[str, Array] = field(default_factory=dict)
     repeats: Mapping[Check, Sequence[Mapping[str, Array]]] = field(default_factory=dict)
     """The same traces again."""
     error: WorkerError | None = None
     skipped: str = ""
-    """Why there is no local trace."""
+    """Why there is no local trace, or none of the taps at all."""
 
 
 def run_forward(participants: Sequence[Participant], files: Files, expected: Reference) -> list[list[Result]]:
@@ -47,7 +48,9 @@ def run_forward(participants: Sequence[Participant], files: Files, expected: Ref
                 [
                     other.end_to_end
                     for peer, other in zip(participants, traces, strict=True)
-                    if peer is not participant and peer.entrant.variant.dtype == participant.entrant.variant.dtype
+                    if other.end_to_end is not None
+                    and peer is not participant
+                    and peer.entrant.variant.dtype == participant.entrant.variant.dtype
                 ],
             )
             for participant, own in zip(participants, traces, strict=True)
@@ -63,15 +66,21 @@ def compared(subject: ForwardSubject, own: Traces, others: Sequence[Mapping[str,
     def again(check: Check) -> Sequence[Mapping[str, Array]]:
         return own.repeats.get(check, ())
 
-    results = []
+    def skipped(check: Check) -> list[Result]:
+        taps = [layer.name for layer in subject.network.layers]
+        return [subject.result(tap, check, Outcome.SKIPPED, own.skipped) for tap in taps]
+
+    if own.local is None:
+        results = skipped(Check.LOCAL)
+    else:
+        results = with_bits(subject, local_results(subject, own.local, rules), own.local, again(Check.LOCAL), rules)
     for check, trace in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
-        found = end_to_end_results(subject, trace, others, check, rules)
-        results += with_bits(subject, found, trace, again(check), rules)
-    if own.local is not None:
-        found = local_results(subject, own.local, rules)
-        return with_bits(subject, found, own.local, again(Check.LOCAL), rules) + results
-    taps = [layer.name for layer in subject.network.layers]
-    return [subject.result(tap, Check.LOCAL, Outcome.SKIPPED, own.skipped) for tap in taps] + results
+        if trace is None:
+            results += skipped(check)
+        else:
+            found = end_to_end_results(subject, trace, others, check, rules)
+            results += with_bits(subject, found, trace, again(check), rules)
+    return results
 
 
 def traced(participant: Participant, files: Files, substitutes: Path) -> Traces:
@@ -89,22 +98,22 @@ def _traces(participant: Participant, files: Files, substitutes: Path) -> Traces
     participant.load(files)
     hello = participant.hello()
     taps = [layer.name for layer in participant.network.layers]
-    asked: dict[Check, tuple[Path | None, list[str]]] = {
-        Check.END_TO_END: (None, taps),
-        Check.UNTAPPED: (None, taps[-1:]),
-    }
-    if hello.substitutes:
+    asked: dict[Check, tuple[Path | None, list[str]]] = {Check.UNTAPPED: (None, taps[-1:])}
+    if hello.taps:
+        asked[Check.END_TO_END] = (None, taps)
+    if hello.taps and hello.substitutes:
         asked[Check.LOCAL] = (substitutes, taps)
     found = {
         check: [_trace(participant, files, f"{check}-{run}", *what) for run in range(participant.settings.repeats)]
         for check, what in asked.items()
     }
+    first = {check: runs[0] for check, runs in found.items()}
     return Traces(
-        local=found[Check.LOCAL][0] if hello.substitutes else None,
-        end_to_end=found[Check.END_TO_END][0],
-        untapped=found[Check.UNTAPPED][0],
+        local=first.get(Check.LOCAL),
+        end_to_end=first.get(Check.END_TO_END),
+        untapped=first[Check.UNTAPPED],
         repeats={check: runs[1:] for check, runs in found.items()},
-        skipped="" if hello.substitutes else NO_SUBSTITUTES,
+        skipped=NO_SUBSTITUTES if hello.taps else OUTPUT_ALONE,
     )
 
 
