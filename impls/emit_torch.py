@@ -4,12 +4,13 @@ Native: torch's own operators. Fast: images channels last, normalisation as shif
 oneDNN, and no large tensor that is not needed: on a CPU, the memory pages of a new one cost more than its arithmetic.
 """
 
+import re
+from dataclasses import replace
 from typing import assert_never
 
 from impls.emission import (
     Step,
     batched,
-    calls,
     class_name,
     code,
     comment,
@@ -20,10 +21,15 @@ from impls.emission import (
     steps,
     wrapped,
 )
+from impls.emission_training import dropouts
+from impls.emit_torch_functions import called
+from impls.emit_torch_training import has_logits, recipe, renames
+from impls.emit_torch_update import masks_parameter
 from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import (
     Add,
+    AnyOperator,
     AvgPool,
     BatchNorm,
     Concat,
@@ -55,13 +61,15 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
     modules = [
         wrapped(f"        self.{layer.name} = {text}") for layer in network.layers if (text := _module(layer, lowering))
     ]
-    body = [CHANNELS_LAST] if fast and len(network.input.shape) == 3 else []
-    body += [line for step in steps(network) for line in _forward(step, lowering, _is_own(network, step))]
-    functions = _functions(code(body)) if fast else []
+    body = _methods(network, lowering)
+    functions = called(code(body))
+    trained = recipe(network, name, lowering)
+    aliases, train_mode = _aliases(network), _train_mode(network)
     parts = [
         header(network, f"torch, {lowering} lowering" if fast else "torch", origin, NOTES),
-        _imports([*body, *functions]),
+        _imports([aliases, *functions, *train_mode, *body, *trained]),
         'LAYOUT = "NCHW"\n',
+        aliases,
         TAP,
         *functions,
         f"class {name}(nn.Module):",
@@ -70,110 +78,122 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
         "        super().__init__()",
         *modules,
         "",
-        "    def forward(self, x: Tensor, tap: Tap = no_tap) -> Tensor:",
-        '        """Evaluate the network; `tap` sees every operator\'s output, and what it returns is read next."""',
+        *train_mode,
         *body,
         "\n",
         *_load(network, name, lowering),
+        *trained,
     ]
     return "\n".join(parts)
 
 
 TAP = '''\
-Tap = Callable[[str, Tensor], Tensor]
-
-
 def no_tap(_name: str, value: Tensor) -> Tensor:
     """Leave every value as it is."""
     return value
 
 '''
 
-
 CHANNELS_LAST = "        x = x.contiguous(memory_format=torch.channels_last)  # as torch's convolutions are quickest"
 
-#: The functions that a source of the fast lowering defines, if it uses them.
-FUNCTIONS: dict[str, str] = {
-    "on_eager_cpu": '''\
-def on_eager_cpu(x: Tensor) -> bool:
-    """Whether each operator runs by itself on a CPU, where its caches and libraries decide about the speed."""
-    return x.is_cpu and not torch.compiler.is_compiling()
 
-''',
-    "dense": '''\
-def dense(x: Tensor, linear: nn.Linear) -> Tensor:
-    """Evaluate `linear`; on a CPU by oneDNN, which reads large weights quicker than torch's default does."""
-    by_onednn = on_eager_cpu(x) and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    y: Tensor = linear(x.to_mkldnn()).to_dense() if by_onednn else linear(x)
-    return y
-
-''',
-    "local_response_norm": '''\
-def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """Multiply by (k + alpha · Σ x²)^-beta over n neighbouring channels, in place; alpha multiplies the sum.
-
-    On a CPU image by image, so that what is computed on the way stays in the cache.
-    """
-    for part in x.chunk(len(x)) if on_eager_cpu(x) else [x]:
-        part.mul_(power(part, n, k, alpha, beta))
-    return x
+def _aliases(network: Network) -> str:
+    """What the types of functions are called."""
+    lines = ["Tap = Callable[[str, Tensor], Tensor]"]
+    if dropouts(network):
+        lines.append("Masks = Mapping[str, Tensor]  # by dropout: which elements to keep, as booleans")
+    if renames(network):
+        names = [
+            f'    "{name}": "{layer.name}.{BATCH_NORM_NAMES[name.removeprefix(f"{layer.name}.")]}",'
+            for layer in network.layers
+            if isinstance(layer.operator, BatchNorm)
+            for name in layer.tensor_shapes
+        ]
+        lines += ["TORCH_NAMES = {", *names, "}"]
+    return "\n".join([*lines, "\n"])
 
 
-def power(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """(k + alpha · Σ x²)^-beta."""
-    channels = x.shape[1]
-    squares = F.pad(x * x, (0, 0, 0, 0, n // 2, n // 2))
-    sums = squares[:, :channels].clone()
-    for shift in range(1, n):
-        sums += squares[:, shift : shift + channels]
-    denominator = sums.mul_(alpha).add_(k)
-    if beta == 0.75:
-        root = denominator.rsqrt_()
-        return root.rsqrt().mul_(root).mul_(root)  # r^-1/2 · r · r, which is quicker than a power
-    return denominator.pow_(-beta)
-
-''',
-}
+def _train_mode(network: Network) -> list[str]:
+    """Torch's batch norms would train on statistics of the batch, and change those that are stored."""
+    return TRAIN_MODE.splitlines() if renames(network) else []
 
 
-def _functions(body: str) -> list[str]:
-    """The functions that `body` calls, and those that these call, in the order of their definition."""
-    text = body
-    for name, function in reversed(FUNCTIONS.items()):
-        if calls(name, text):
-            text += function
-    return [function for function in FUNCTIONS.values() if function in text]
+TRAIN_MODE = '''\
+    def train(self, mode: bool = True) -> Self:
+        """Batch norms keep their stored statistics while training too."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+'''
 
 
-def _is_own(network: Network, step: Step) -> bool:
-    """Whether nothing else reads the memory of what `step` reads, so that it may be overwritten."""
+def _methods(network: Network, lowering: Lowering) -> list[str]:
+    """`forward`; and `_logits`, if the recipe leaves a last softmax out."""
+    first = [CHANNELS_LAST] if lowering == "fast" and len(network.input.shape) == 3 else []
+    forward = [_head(network, "forward"), *_words(network)]
+    each = steps(network)
+    if not has_logits(network):
+        return [*forward, *first, *_body(network, each, lowering)]
+    *before, last = each
+    before[-1:] = [replace(step, assigns="return ") for step in before[-1:]]
+    whole = replace(last, reads=(f"self._logits(x, tap{', masks' if dropouts(network) else ''})",))
+    return [
+        _head(network, "_logits"),
+        '        """Evaluate the network but for its last softmax, which the loss has in itself."""',
+        *first,
+        *(_body(network, before, lowering) or ["        return x"]),
+        "",
+        *forward,
+        *_body(network, [whole], lowering),
+    ]
+
+
+def _head(network: Network, method: str) -> str:
+    arguments = ["self", "x: Tensor", "tap: Tap = no_tap", *masks_parameter(network)]
+    return f"    def {method}({', '.join(arguments)}) -> Tensor:"
+
+
+def _words(network: Network) -> list[str]:
+    line = '        """Evaluate the network; `tap` sees every operator\'s output, and what it returns is read next.'
+    if not dropouts(network):
+        return [f'{line}"""']
+    return [line, "", "        While training, dropouts draw what they keep, unless `masks` tell them.", '        """']
+
+
+def _body(network: Network, each: list[Step], lowering: Lowering) -> list[str]:
+    return [line for step in each for line in _forward(step, lowering, _owned(network, step))]
+
+
+def _owned(network: Network, step: Step) -> AnyOperator | None:
+    """The operator that made the memory which `step` reads, if nothing else reads it: then it may be overwritten."""
     name = step.layer.operator.reads[0]
     producers = {layer.name: layer for layer in network.layers}
     while name in producers:
         if sum(name in layer.operator.reads for layer in network.layers) > 1:
-            return False
+            return None
         operator = producers[name].operator
         if not isinstance(operator, Flatten | Dropout):  # which may give a view of what they read
-            return True
+            return operator
         name = operator.reads[0]
-    return False
+    return None
 
 
 def _imports(body: list[str]) -> str:
-    functional = "F." in code(body)
-    lines = ["from collections.abc import Callable", "", "import torch", "from torch import Tensor, nn"]
-    if functional:
+    text = code(body)
+    types = [name for name in ("Callable", "Iterable", "Mapping", "Sequence") if re.search(rf"\b{name}\[", text)]
+    lines = [f"from collections.abc import {', '.join(types)}"]
+    if words := [name for name in ("Any", "Self") if re.search(rf"(: |-> ){name}\b", text)]:
+        lines.append(f"from typing import {', '.join(words)}")
+    lines += ["", "import torch", "from torch import Tensor, nn"]
+    if "F." in text:
         lines.append("from torch.nn import functional as F")
     return "\n".join(lines) + "\n"
 
 
 def _load(network: Network, name: str, lowering: Lowering) -> list[str]:
-    renamed = {
-        canonical: f"{layer.name}.{BATCH_NORM_NAMES[canonical.removeprefix(f'{layer.name}.')]}"
-        for layer in network.layers
-        if isinstance(layer.operator, BatchNorm)
-        for canonical in layer.tensor_shapes
-    }
     copy = " without a copy" if lowering == "native" else ""
     lines = [
         f"def load(tensors: dict[str, Tensor]) -> {name}:",
@@ -181,9 +201,8 @@ def _load(network: Network, name: str, lowering: Lowering) -> list[str]:
         '    with torch.device("meta"):',
         f"        model = {name}()",
     ]
-    if renamed:
-        lines += ["    names = {", *(f'        "{old}": "{new}",' for old, new in renamed.items()), "    }"]
-        lines.append("    tensors = {names.get(name, name): value for name, value in tensors.items()}")
+    if renames(network):
+        lines.append("    tensors = {TORCH_NAMES.get(name, name): value for name, value in tensors.items()}")
     if lowering == "fast":
         lines += [
             "    tensors = {",
@@ -229,10 +248,10 @@ def _module(layer: Layer, lowering: Lowering) -> str | None:
             if any(operator.pads):
                 arguments.append(f"count_include_pad={operator.padding_counted}")
             return f"nn.AvgPool2d({', '.join(arguments)}){_remark(layer)}"
-        case BatchNorm():
-            return f"nn.BatchNorm2d({layer.input_shape[0]}, eps={number(operator.epsilon)}){_remark(layer)}"
         case Dropout(convention="inverted"):
             return f"nn.Dropout({number(operator.drop_probability)}){_remark(layer)}"
+        case BatchNorm():
+            return f"nn.BatchNorm2d({layer.input_shape[0]}, eps={number(operator.epsilon)}){_remark(layer)}"
         case (
             Lrn()
             | MaxPool()
@@ -251,8 +270,8 @@ def _module(layer: Layer, lowering: Lowering) -> str | None:
             assert_never(operator)
 
 
-def _forward(step: Step, lowering: Lowering, is_own: bool) -> list[str]:
-    """The lines of the forward pass that compute one operator; `is_own`: it may overwrite what it reads."""
+def _forward(step: Step, lowering: Lowering, owned: AnyOperator | None) -> list[str]:
+    """The lines of the forward pass that compute one operator; what `owned` made may be overwritten."""
     layer, x = step.layer, step.read
     operator, module = layer.operator, f"self.{layer.name}"
     before: list[str] = []
@@ -274,7 +293,7 @@ def _forward(step: Step, lowering: Lowering, is_own: bool) -> list[str]:
             alpha, beta = number(operator.alpha_sum), number(operator.beta)
             constants = f"n={operator.n}, k={number(operator.k)}, alpha={alpha}, beta={beta}"
             normalised = f"{module}({{}})" if lowering == "native" else f"local_response_norm({{}}, {constants})"
-            if lowering == "fast" and not is_own:
+            if lowering == "fast" and owned is None:
                 x = f"{x}.clone()"
             if operator.towers == 1:
                 value = normalised.format(x)
@@ -282,17 +301,17 @@ def _forward(step: Step, lowering: Lowering, is_own: bool) -> list[str]:
                 towers = f"{x}.chunk({operator.towers}, dim=1)"
                 value = f"torch.cat([{normalised.format('tower')} for tower in {towers}], dim=1)"
         case Relu():
-            value = f"F.relu_({x})" if lowering == "fast" and is_own else f"F.relu({x})"
+            keeps_output = isinstance(owned, Relu | Tanh | Softmax)  # their gradients follow from it
+            in_place = lowering == "fast" and owned is not None and not keeps_output
+            value = f"F.relu_({x})" if in_place else f"F.relu({x})"
         case Tanh():
             value = f"torch.tanh({x})"
         case GlobalAvgPool():
             value = f"F.adaptive_avg_pool2d({x}, 1)"
         case Flatten():
             value = f"torch.flatten({x}, 1)"
-        case Dropout(convention="test_time"):
-            value = f"{x} * {number(operator.evaluation_scale)}"
         case Dropout():
-            value = f"{module}({x})"
+            value = _dropout(operator, x)
         case Softmax():
             value = f"F.softmax({x}, dim=1)"
         case Add():
@@ -303,6 +322,18 @@ def _forward(step: Step, lowering: Lowering, is_own: bool) -> list[str]:
             assert_never(operator)
     line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer)}'
     return [*map(wrapped, before), wrapped(line)]
+
+
+def _dropout(operator: Dropout, x: str) -> str:
+    """Dropout while training, and what stands in its place in evaluation."""
+    name, drop, keep = operator.name, number(operator.drop_probability), number(1 - operator.drop_probability)
+    match operator.convention:
+        case "test_time":
+            return f'dropped({x}, {drop}, masks, "{name}") if self.training else {x} * {keep}'
+        case "inverted":
+            return f'self.{name}({x}) if masks is None else {x} * masks["{name}"] / {keep}'
+        case _:
+            assert_never(operator.convention)
 
 
 def _average(layer: Layer, operator: AvgPool, x: str) -> tuple[list[str], str]:

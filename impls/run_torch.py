@@ -1,16 +1,18 @@
 """Runs generated torch sources."""
 
+import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from impls.device import device_facts
 from impls.protocol import Load, RefusedError
 from impls.runner import Array, import_source, require_device, require_dtype
+from impls.training import Batch
 from spec.tensors import read
 
 # Weights and inputs are mapped from files, read-only, and shared by all workers; no runner writes to them.
@@ -26,7 +28,8 @@ class TorchRunner:
     """The torch runner."""
 
     version = str(torch.__version__)
-    trains = False
+    trains = True
+    taps = True
 
     def devices(self) -> list[str]:
         return ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
@@ -45,30 +48,26 @@ class TorchRunner:
         torch.set_num_threads(request.threads)
         _declare_precision(request.dtype)
         self.device, self.dtype, self.mode = torch.device(request.device), STORED[request.dtype], request.mode
-        tensors = {name: self._placed(value) for name, value in read(Path(request.weights)).items()}
-        module = import_source(request.source)
-        self.forward: Callable[..., Tensor] = _mode(module.load(tensors), self.mode, self.device)
+        self.network = Path(request.network)
+        self.source: Any = import_source(request.source)
+        self.weights = {name: self._placed(value) for name, value in read(Path(request.weights)).items()}
+        self.model = self._made(self.weights)
+        self.training: Any = None
+        """What the source's `start` gave: velocities, or an optimiser that has them."""
 
     @torch.inference_mode()
     def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
-        recorded: dict[str, Tensor] = {}
-        given = {name: self._placed(value) for name, value in (substitutes or {}).items()}
-
-        def tap(name: str, value: Tensor) -> Tensor:
-            if name in taps:
-                recorded[name] = value.clone()  # a fast source may overwrite it
-            return given[name].clone() if name in given else value
-
-        placed = self._placed(x)
-        self._call(lambda: self.forward(placed, tap))()
-        devices = {value.device.type for value in recorded.values()}
-        return {name: self.fetch(value) for name, value in recorded.items()}, " and ".join(sorted(devices))
+        placed, tap, recorded = self._placed(x), *self._recorder(substitutes, taps)
+        self.model.eval()
+        self._call(lambda: self.model(placed, tap))()
+        return self._recorded(recorded)
 
     def prepare(self, x: Array) -> Callable[[], Any]:
         if self.device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
         placed = self._placed(x)
-        call = self._call(lambda: self.forward(placed))
+        self.model.eval()
+        call = self._call(lambda: self.model(placed))
 
         @torch.inference_mode()
         def step() -> Tensor:
@@ -87,9 +86,155 @@ class TorchRunner:
     def device_peak_bytes(self) -> int | None:
         return torch.cuda.max_memory_allocated() if self.device.type == "cuda" else None
 
+    def gradients(
+        self,
+        x: Array,
+        substitutes: dict[str, Array],
+        cotangents: dict[str, Array],
+        masks: dict[str, Array],
+        labels: Array,
+    ) -> tuple[float, dict[str, Array]]:
+        """Every operator reads leaves, so that what flows into a leaf comes from its own readers alone."""
+        loss = self._trainer("loss")
+        leaves = {name: self._placed(value) for name, value in substitutes.items()}
+        flowing: list[tuple[Tensor, Tensor]] = []
+
+        def tap(name: str, value: Tensor) -> Tensor:
+            if name in cotangents:
+                flowing.append((value, self._placed(cotangents[name])))
+            leaf = leaves.setdefault(name, value.detach()).requires_grad_()
+            return leaf.clone()  # a fast source may overwrite it
+
+        image = self._placed(x).requires_grad_()
+        self.model.train()(image, tap, **self._masks(masks))
+        before, logits = _ends(self.network)
+        value = loss(leaves[logits], self._whole(labels))
+        parameters = self.source.parameters(self.model)
+        wanted = leaves | {before: image} | parameters
+        outputs, given = zip((value, torch.ones_like(value)), *flowing, strict=True)
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(outputs, list(wanted.values()), given, allow_unused=True)
+        passed = {name: gradient for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
+        still = {name: torch.zeros_like(w) for name, w in parameters.items()}  # nothing flows into their operators
+        return value.item(), {name: self.fetch(gradient) for name, gradient in (still | passed).items()}
+
+    def train_trace(
+        self,
+        x: Array,
+        substitutes: dict[str, Array] | None,
+        masks: dict[str, Array] | None,
+        seed: int,
+        taps: list[str],
+    ) -> tuple[dict[str, Array], str]:
+        """With gradients to come, as in a training step: a fast source may compute otherwise without."""
+        self._refuse_what_trains_not()
+        placed, tap, recorded = self._placed(x), *self._recorder(substitutes, taps)
+        torch.manual_seed(seed)
+        self.model.train()(placed, tap, **self._masks(masks))
+        return self._recorded(recorded)
+
+    def start(self, velocities: dict[str, Array] | None) -> None:
+        """The loaded weights may be mapped from their file: training changes a copy."""
+        start = self._trainer("start")
+        if self.training is None:
+            self.model = self._made({name: value.clone() for name, value in self.weights.items()})
+        else:
+            for name, value in self.source.save(self.model).items():
+                value.copy_(self.weights[name])
+        given = {name: self._placed(value) for name, value in (velocities or {}).items()}
+        self.training = start(self.model, given or None)
+
+    def step(self, batch: Batch) -> float:
+        self._require_start()
+        x, labels, masks = self._placed(batch.x), self._whole(batch.labels), self._masks(batch.masks)
+        loss: Tensor = self.source.train_step(self.model.train(), self.training, x, labels, batch.rates, **masks)
+        return loss.item()
+
+    def state(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        self._require_start()
+        held = self.training
+        velocities = held if isinstance(held, dict) else self.source.velocities(self.model, held)
+        return self._fetched(self.source.save(self.model)), self._fetched(velocities)
+
+    def initialise(self, seed: int) -> dict[str, Array]:
+        generator = torch.Generator(self.device).manual_seed(seed)
+        return self._fetched(self._function("initialise")(generator))
+
+    def predict(self, images: Array) -> Array:
+        return self.fetch(self._function("predict")(self.model.eval(), self._placed(images)))
+
+    def colour(self, images: Array, eigenvalues: Array, eigenvectors: Array, draws: Array) -> Array:
+        given = (self._placed(value) for value in (images, eigenvalues, eigenvectors, draws))
+        return self.fetch(self._function("shift_colours")(*given))
+
+    def _made(self, tensors: dict[str, Tensor]) -> nn.Module:
+        model: nn.Module = self.source.load(tensors)
+        match self.mode:
+            case "eager":
+                pass
+            case "graphs":
+                if self.device.type != "cuda":
+                    raise RefusedError("unsupported", f"torch has mode 'graphs' on cuda only, found {self.device.type}")
+            case "compiled":
+                model.compile()
+            case _:
+                raise RefusedError("unsupported", f"torch has no mode {self.mode!r}")
+        return model
+
+    def _function(self, name: str) -> Callable[..., Any]:
+        """A function that the source has if the spec states what it does; raises RefusedError."""
+        if not hasattr(self.source, name):
+            raise RefusedError(
+                "unsupported", f"the generated source has no {name!r}: its spec does not state what it does"
+            )
+        function: Callable[..., Any] = getattr(self.source, name)
+        return function
+
+    def _trainer(self, name: str) -> Callable[..., Any]:
+        """A function of the source that trains, in a precision and mode that do; raises RefusedError."""
+        self._refuse_what_trains_not()
+        return self._function(name)
+
+    def _refuse_what_trains_not(self) -> None:
+        if self.dtype is not torch.float32 or self.mode == "graphs":
+            found = "graphs" if self.mode == "graphs" else str(self.dtype).removeprefix("torch.")
+            raise RefusedError("unsupported", f"torch trains in float32 and tf32, eager and compiled; found {found}")
+
+    def _require_start(self) -> None:
+        if self.training is None:
+            raise RefusedError("bad_request", "expected training to have begun, found none; ask to start it first")
+
+    def _recorder(
+        self, substitutes: dict[str, Array] | None, taps: list[str]
+    ) -> tuple[Callable[[str, Tensor], Tensor], dict[str, Tensor]]:
+        """A tap, and the values that it records."""
+        recorded: dict[str, Tensor] = {}
+        given = {name: self._placed(value) for name, value in (substitutes or {}).items()}
+
+        def tap(name: str, value: Tensor) -> Tensor:
+            if name in taps:
+                recorded[name] = value.clone()  # a fast source may overwrite it
+            return given[name].clone() if name in given else value
+
+        return tap, recorded
+
+    def _recorded(self, recorded: dict[str, Tensor]) -> tuple[dict[str, Array], str]:
+        devices = {value.device.type for value in recorded.values()}
+        return self._fetched(recorded), " and ".join(sorted(devices))
+
+    def _fetched(self, tensors: dict[str, Tensor]) -> dict[str, Array]:
+        return {name: self.fetch(value) for name, value in tensors.items()}
+
     def _placed(self, value: Array) -> Tensor:
         """`value` on the device, as it is stored there; without a copy where it is so already."""
         return torch.from_numpy(value).to(self.device, self.dtype)
+
+    def _whole(self, value: Array) -> Tensor:
+        """Labels or a mask on the device, as they are."""
+        return torch.from_numpy(value).to(self.device)
+
+    def _masks(self, masks: dict[str, Array] | None) -> dict[str, dict[str, Tensor]]:
+        """The argument of that name; none for a network without dropouts, or one that draws for itself."""
+        return {"masks": {name: self._whole(mask) for name, mask in masks.items()}} if masks else {}
 
     def _call(self, call: Callable[[], Tensor]) -> Callable[[], Tensor]:
         return captured(call) if self.mode == "graphs" else call
@@ -130,19 +275,11 @@ def _declare_precision(dtype: str) -> None:
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
-def _mode(model: torch.nn.Module, mode: str, device: torch.device) -> Callable[..., Any]:
-    match mode:
-        case "eager":
-            return model
-        case "graphs":
-            if device.type != "cuda":
-                raise RefusedError("unsupported", f"torch has mode 'graphs' on cuda only, found {device.type}")
-            return model
-        case "compiled":
-            compiled: Callable[..., Any] = torch.compile(model)
-            return compiled
-        case _:
-            raise RefusedError("unsupported", f"torch has no mode {mode!r}")
+def _ends(network: Path) -> tuple[str, str]:
+    """The names of a network's input and of its logits: what a last softmax reads, or else its output."""
+    described = json.loads(network.read_text(encoding="utf-8"))
+    last = described["graph"][-1]
+    return described["input"]["name"], last["inputs"][0] if last["op"] == "softmax" else last["name"]
 
 
 Runner = TorchRunner

@@ -152,6 +152,7 @@ def test_an_operator_can_hide_no_name_that_its_source_reads(
         node
         for node in ast.walk(ast.parse(source_text(load(spec), framework, lowering)))
         if isinstance(node, ast.FunctionDef) and node.name in ("forward", "graph")
+        if node.args.args[0].arg != "ctx"  # that of one operator, in torch
     )
     inner = {
         name.id

@@ -7,7 +7,8 @@ DO NOT EDIT. Generated from the spec of all_operators, sha256 5bfc5b4fae0890e2.
 Generate it again with: python -m impls.generate all_operators
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,24 @@ from torch.nn import functional as F
 LAYOUT = "NCHW"
 
 Tap = Callable[[str, Tensor], Tensor]
+Masks = Mapping[str, Tensor]  # by dropout: which elements to keep, as booleans
+TORCH_NAMES = {
+    "bn1.scale": "bn1.weight",
+    "bn1.shift": "bn1.bias",
+    "bn1.mean": "bn1.running_mean",
+    "bn1.variance": "bn1.running_var",
+}
 
 
 def no_tap(_name: str, value: Tensor) -> Tensor:
     """Leave every value as it is."""
     return value
+
+
+def dropped(x: Tensor, p: float, masks: Masks | None, name: str) -> Tensor:
+    """Zero what the mask `name` does not keep; without masks, each element with probability `p`."""
+    kept = torch.rand_like(x) >= p if masks is None else masks[name]
+    return x * kept
 
 
 class AllOperators(nn.Module):
@@ -39,8 +53,19 @@ class AllOperators(nn.Module):
         self.fc = nn.Linear(72, 11, bias=False)
         self.drop_b = nn.Dropout(0.3)
 
-    def forward(self, x: Tensor, tap: Tap = no_tap) -> Tensor:
-        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next."""
+    def train(self, mode: bool = True) -> Self:
+        """Batch norms keep their stored statistics while training too."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor, tap: Tap = no_tap, masks: Masks | None = None) -> Tensor:
+        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next.
+
+        While training, dropouts draw what they keep, unless `masks` tell them.
+        """
         conv1 = tap("conv1", self.conv1(F.pad(x, (2, 1, 1, 0))))  # (N, 8, 8, 12)
         bn1 = tap("bn1", self.bn1(conv1))  # (N, 8, 8, 12)
         tanh1 = tap("tanh1", torch.tanh(bn1))  # (N, 8, 8, 12)
@@ -64,8 +89,8 @@ class AllOperators(nn.Module):
         flat2 = tap("flat2", torch.flatten(gap, 1))  # (N, 24)
         both = tap("both", torch.cat([flat, flat2], dim=1))  # (N, 72)
         fc = tap("fc", self.fc(both))  # (N, 11)
-        drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
-        drop_b = tap("drop_b", self.drop_b(drop_a))  # (N, 11)
+        drop_a = tap("drop_a", dropped(fc, 0.3, masks, "drop_a") if self.training else fc * 0.7)  # (N, 11)
+        drop_b = tap("drop_b", self.drop_b(drop_a) if masks is None else drop_a * masks["drop_b"] / 0.7)  # (N, 11)
         return tap("prob", F.softmax(drop_b, dim=1))  # (N, 11)
 
 
@@ -73,12 +98,6 @@ def load(tensors: dict[str, Tensor]) -> AllOperators:
     """A model in evaluation mode that holds `tensors` (canonical names and layouts) without a copy."""
     with torch.device("meta"):
         model = AllOperators()
-    names = {
-        "bn1.scale": "bn1.weight",
-        "bn1.shift": "bn1.bias",
-        "bn1.mean": "bn1.running_mean",
-        "bn1.variance": "bn1.running_var",
-    }
-    tensors = {names.get(name, name): value for name, value in tensors.items()}
+    tensors = {TORCH_NAMES.get(name, name): value for name, value in tensors.items()}
     model.load_state_dict(tensors, strict=True, assign=True)
     return model.eval()

@@ -7,7 +7,8 @@ DO NOT EDIT. Generated from the spec of all_operators, sha256 5bfc5b4fae0890e2.
 Generate it again with: python -m impls.generate all_operators
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,24 @@ from torch.nn import functional as F
 LAYOUT = "NCHW"
 
 Tap = Callable[[str, Tensor], Tensor]
+Masks = Mapping[str, Tensor]  # by dropout: which elements to keep, as booleans
+TORCH_NAMES = {
+    "bn1.scale": "bn1.weight",
+    "bn1.shift": "bn1.bias",
+    "bn1.mean": "bn1.running_mean",
+    "bn1.variance": "bn1.running_var",
+}
 
 
 def no_tap(_name: str, value: Tensor) -> Tensor:
     """Leave every value as it is."""
     return value
+
+
+def dropped(x: Tensor, p: float, masks: Masks | None, name: str) -> Tensor:
+    """Zero what the mask `name` does not keep; without masks, each element with probability `p`."""
+    kept = torch.rand_like(x) >= p if masks is None else masks[name]
+    return x * kept
 
 
 def on_eager_cpu(x: Tensor) -> bool:
@@ -36,27 +50,72 @@ def dense(x: Tensor, linear: nn.Linear) -> Tensor:
 
 
 def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """Multiply by (k + alpha · Σ x²)^-beta over n neighbouring channels, in place; alpha multiplies the sum.
+    """Multiply by (k + alpha · Σ x²)^-beta over n neighbouring channels; alpha multiplies the sum.
 
-    On a CPU image by image, so that what is computed on the way stays in the cache.
+    In place, unless gradients are to come. On a CPU image by image, so that what is computed on the way stays in the
+    cache.
     """
-    for part in x.chunk(len(x)) if on_eager_cpu(x) else [x]:
-        part.mul_(power(part, n, k, alpha, beta))
+    if torch.is_grad_enabled() and x.requires_grad:
+        y: Tensor = LocalResponseNorm.apply(x, n, k, alpha, beta)  # type: ignore[no-untyped-call]
+        return y
+    for part in images(x):
+        part.mul_(power(denominators(part, n, k, alpha), beta))
     return x
 
 
-def power(x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
-    """(k + alpha · Σ x²)^-beta."""
+class LocalResponseNorm(torch.autograd.Function):
+    """The same with gradients, of which torch's own would keep every step in memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, n: int, k: float, alpha: float, beta: float) -> Tensor:
+        """y = x · d^-beta, with d = k + alpha · Σ x²."""
+        ctx.save_for_backward(x)
+        ctx.constants = n, k, alpha, beta
+        y = torch.empty_like(x)
+        for part, normalised in zip(images(x), images(y), strict=True):
+            torch.mul(part, power(denominators(part, n, k, alpha), beta), out=normalised)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
+        """∂L/∂x = g · d^-beta − 2 · alpha · beta · x · Σ g · x · d^(-beta-1); n is odd: who sees is seen."""
+        (x,) = ctx.saved_tensors
+        n, k, alpha, beta = ctx.constants
+        slopes = torch.empty_like(x)
+        for part, above, slope in zip(images(x), images(g), images(slopes), strict=True):
+            d = denominators(part, n, k, alpha)
+            passed = power(d.clone(), beta).mul_(above)
+            others = sums(d.reciprocal_().mul_(passed).mul_(part), n).mul_(part)
+            torch.sub(passed, others, alpha=2 * alpha * beta, out=slope)
+        return slopes, None, None, None, None
+
+
+def images(x: Tensor) -> Sequence[Tensor]:
+    """Where caches decide, image by image; elsewhere all at once."""
+    return x.chunk(len(x)) if on_eager_cpu(x) else [x]
+
+
+def sums(x: Tensor, n: int) -> Tensor:
+    """Sums over n neighbouring channels."""
     channels = x.shape[1]
-    squares = F.pad(x * x, (0, 0, 0, 0, n // 2, n // 2))
-    sums = squares[:, :channels].clone()
+    padded = F.pad(x, (0, 0, 0, 0, n // 2, n // 2))
+    y = padded[:, :channels].clone()
     for shift in range(1, n):
-        sums += squares[:, shift : shift + channels]
-    denominator = sums.mul_(alpha).add_(k)
+        y += padded[:, shift : shift + channels]
+    return y
+
+
+def denominators(x: Tensor, n: int, k: float, alpha: float) -> Tensor:
+    """k + alpha · Σ x²."""
+    return sums(x * x, n).mul_(alpha).add_(k)
+
+
+def power(d: Tensor, beta: float) -> Tensor:
+    """d^-beta, in the memory of d."""
     if beta == 0.75:
-        root = denominator.rsqrt_()
+        root = d.rsqrt_()
         return root.rsqrt().mul_(root).mul_(root)  # r^-1/2 · r · r, which is quicker than a power
-    return denominator.pow_(-beta)
+    return d.pow_(-beta)
 
 
 class AllOperators(nn.Module):
@@ -74,8 +133,19 @@ class AllOperators(nn.Module):
         self.fc = nn.Linear(72, 11, bias=False)
         self.drop_b = nn.Dropout(0.3)
 
-    def forward(self, x: Tensor, tap: Tap = no_tap) -> Tensor:
-        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next."""
+    def train(self, mode: bool = True) -> Self:
+        """Batch norms keep their stored statistics while training too."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+    def forward(self, x: Tensor, tap: Tap = no_tap, masks: Masks | None = None) -> Tensor:
+        """Evaluate the network; `tap` sees every operator's output, and what it returns is read next.
+
+        While training, dropouts draw what they keep, unless `masks` tell them.
+        """
         x = x.contiguous(memory_format=torch.channels_last)  # as torch's convolutions are quickest
         conv1 = tap("conv1", self.conv1(F.pad(x, (2, 1, 1, 0))))  # (N, 8, 8, 12)
         bn1 = tap("bn1", self.bn1(conv1))  # (N, 8, 8, 12)
@@ -106,8 +176,8 @@ class AllOperators(nn.Module):
         flat2 = tap("flat2", torch.flatten(gap, 1))  # (N, 24)
         both = tap("both", torch.cat([flat, flat2], dim=1))  # (N, 72)
         fc = tap("fc", dense(both, self.fc))  # (N, 11)
-        drop_a = tap("drop_a", fc * 0.7)  # (N, 11)
-        drop_b = tap("drop_b", self.drop_b(drop_a))  # (N, 11)
+        drop_a = tap("drop_a", dropped(fc, 0.3, masks, "drop_a") if self.training else fc * 0.7)  # (N, 11)
+        drop_b = tap("drop_b", self.drop_b(drop_a) if masks is None else drop_a * masks["drop_b"] / 0.7)  # (N, 11)
         return tap("prob", F.softmax(drop_b, dim=1))  # (N, 11)
 
 
@@ -115,13 +185,7 @@ def load(tensors: dict[str, Tensor]) -> AllOperators:
     """A model in evaluation mode that holds `tensors` (canonical names and layouts)."""
     with torch.device("meta"):
         model = AllOperators()
-    names = {
-        "bn1.scale": "bn1.weight",
-        "bn1.shift": "bn1.bias",
-        "bn1.mean": "bn1.running_mean",
-        "bn1.variance": "bn1.running_var",
-    }
-    tensors = {names.get(name, name): value for name, value in tensors.items()}
+    tensors = {TORCH_NAMES.get(name, name): value for name, value in tensors.items()}
     tensors = {
         name: value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value
         for name, value in tensors.items()
