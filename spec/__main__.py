@@ -1,5 +1,6 @@
-"""`python -m spec`: show, list and check networks; write the JSON Schema of their language."""
+"""`python -m spec`: show, list, check and import networks; write the JSON Schema of their language."""
 
+import subprocess
 import sys
 from typing import assert_never
 
@@ -12,6 +13,8 @@ from spec.terminal import Terminal
 
 def main(arguments: list[str]) -> Exit:
     """Run one sub-command; raises InputError and NotRunError."""
+    if arguments[:1] == ["import"]:
+        return _import(arguments[1:])
     options = _parser().parse_args(arguments)
     match options.command:
         case "show":
@@ -35,9 +38,15 @@ def _parser() -> Arguments:
     commands.add_parser("list", help="print the shipped networks")
     command = commands.add_parser("check", help="check specs; exit code 2 if one is wrong")
     command.add_argument("paths", metavar="NETWORK", nargs="+", help=network)
+    commands.add_parser("import", help="make a spec of an ONNX file; see `python -m spec import --help`")
     command = commands.add_parser("schema", help="write spec/network.schema.json")
     command.add_argument("--check", action="store_true", help="only compare; exit code 1 if the file differs")
     return parser
+
+
+def _import(arguments: list[str]) -> Exit:
+    """Have the importer run: it is a program of `impls`, which may know of frameworks, as nothing here does."""
+    return Exit(subprocess.run([sys.executable, "-m", "impls.onnx_import", *arguments], check=False).returncode)
 
 
 def _show(name_or_path: str) -> Exit:
