@@ -45,8 +45,12 @@ def differences(resumed: Mapping[str, Array], straight: Mapping[str, Array]) -> 
         if again is None or (again.shape, again.dtype) != (value.shape, value.dtype):
             other = "none" if again is None else f"{again.dtype} of shape {list(again.shape)}"
             found[name] = f"expected {value.dtype} of shape {list(value.shape)} after resuming, found {other}"
-        elif (apart := again.view(np.uint32) != value.view(np.uint32)).any():
+        elif (apart := _bits(again) != _bits(value)).any():
             index = np.unravel_index(int(np.argmax(apart)), value.shape)
             place = ", ".join(map(str, index))
             found[name] = f"at [{place}] {again[index]:.9g} after resuming, {value[index]:.9g} without"
     return found
+
+
+def _bits(values: Array) -> Array:
+    return values.view(f"u{values.itemsize}")

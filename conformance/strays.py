@@ -8,8 +8,8 @@ import numpy as np
 
 from conformance.measure import Array
 
-#: Elements that are compared at once: their float64 copies stay in the cache.
-BLOCK = 1 << 14
+#: Elements that are compared at once: few stay in the cache, and are too few for BLAS to wait for a second thread.
+BLOCK = 1 << 13
 
 
 @dataclass(frozen=True)
