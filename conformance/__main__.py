@@ -1,8 +1,9 @@
-"""`python -m conformance`: generate a network's implementations, run them, and compare them with the oracle."""
+"""`python -m conformance`: generate a network's implementations, run them, and compare them with the oracle.
 
-import os
-import shlex
-from argparse import ArgumentTypeError, Namespace
+`python -m conformance train` trains them.
+"""
+
+from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
@@ -10,18 +11,16 @@ from typing import get_args
 import psutil
 
 from conformance.lane import LANES
-from conformance.participants import Entrant, Files, Settings
+from conformance.options import add_worker_options, entrants_of, seed_number
+from conformance.participants import Files, Settings
 from conformance.report import Report
 from conformance.results import Case
 from conformance.suite import run
 from conformance.terminal import show
-from impls.client import framework_command
-from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Variant
-from impls.generate import write_source
-from impls.options import by_framework, count, named, pythons_of, words
+from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS
+from impls.options import count, words
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, end
-from spec.identifiers import checked_identifier
 from spec.inputs import InputKind
 from spec.load import load
 from spec.network import Network
@@ -37,12 +36,16 @@ GIB = 2**30
 
 def main(arguments: list[str]) -> Exit:
     """Run the command line; raises InputError and NotRunError."""
+    if arguments[:1] == ["train"]:
+        from conformance.train import command as train  # draws, and the suite does without matplotlib
+
+        return train.main(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
     _check_memory(network, options.batch)
     report_folder = Path(options.report)
     with progress() as tell:
-        entrants = _entrants(network, options, tell)
+        entrants = entrants_of(network, options, tell)
         cases = _cases(network, options, tell)
         settings = Settings(options.threads, options.timeout, progress=tell, repeats=options.repeats)
         columns = run(network, entrants, cases, settings, options.lanes)
@@ -64,9 +67,6 @@ def _parser() -> Arguments:
     )
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="bf16: stored as bfloat16; tf32: products in TF32 (cuda)")
-    add(
-        "--mode", type=named, action="append", default=[], metavar="FRAMEWORK=MODE", help="eager, compiled, xla, graphs"
-    )
     add("--lanes", type=words(LANES), default=list(LANES), metavar="A,B", help="forward, training; default: both")
     add("--lowering", type=words(LOWERINGS), default=["native"], metavar="A,B", help="native, fast, or both")
     add(
@@ -82,29 +82,12 @@ def _parser() -> Arguments:
         help="photographs, noise",
     )
     add("--batch", type=count, default=2, metavar="N")
-    add("--seed", type=_seed, default=0, metavar="N", help="of weights and inputs")
+    add("--seed", type=seed_number, default=0, metavar="N", help="of weights and inputs")
     add("--seeds", type=count, default=1, metavar="N", help="how many seeds, counted up from --seed")
     add("--repeats", type=count, default=1, metavar="N", help="run every trace N times: are its bits the same again?")
-    add(
-        "--python",
-        type=named,
-        action="append",
-        default=[],
-        metavar="FRAMEWORK=PATH",
-        help="an interpreter that exists",
-    )
-    add("--runner", type=named, action="append", default=[], metavar="NAME=COMMAND", help="a worker of your own")
-    add("--locked", action="store_true", help="make and use the environments of requirements/*.txt")
     add("--report", default="reports", metavar="DIR")
-    add("--threads", type=count, default=os.cpu_count() or 1, metavar="N", help="threads of each worker")
-    add("--timeout", type=count, default=300, metavar="SECONDS", help="how long a worker may take over one answer")
+    add_worker_options(parser, timeout_s=300)
     return parser
-
-
-def _seed(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) >= 2**63:
-        raise ArgumentTypeError(f"expected a whole number from 0 to 2⁶³ − 1, found {text!r:.80}")
-    return int(text)
 
 
 def _check_memory(network: Network, batch: int) -> None:
@@ -114,46 +97,6 @@ def _check_memory(network: Network, batch: int) -> None:
             f"--batch {batch}: {network.name} needs about {needed / GIB:,.0f} GiB, expected at most the "
             f"{there / GIB:,.0f} GiB of this machine; take a smaller batch or network"
         )
-
-
-def _entrants(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Entrant]:
-    modes = by_framework("--mode", options.mode)
-    for framework, mode in modes.items():
-        if mode not in MODES[framework]:
-            raise InputError(
-                f"--mode: expected one of {', '.join(MODES[framework])} for {framework}, found {mode!r:.80}"
-            )
-    if options.dtype == "tf32" and options.device == "cpu":
-        raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
-    frameworks: list[FrameworkName] = [name for name in options.frameworks if name != "none"]
-    if not frameworks and not options.runner:
-        raise InputError("--frameworks none: expected a --runner beside it, found none; there is nothing to run")
-    pythons = pythons_of(frameworks, options.python, options.locked, tell)
-
-    def variant(name: str, mode: str, lowering: str) -> Variant:
-        return Variant(name, options.device, options.dtype, mode, lowering)
-
-    entrants = [
-        Entrant(
-            variant(framework, modes.get(framework, MODES[framework][0]), lowering),
-            tuple(framework_command(framework, pythons[framework])),
-            write_source(network, framework, lowering=lowering),
-        )
-        for framework in frameworks
-        for lowering in options.lowering
-    ]
-    for name, command in options.runner:
-        try:
-            checked_identifier(name)
-            program = tuple(shlex.split(command))
-        except ValueError as error:
-            raise InputError(f"--runner: {error}") from None
-        if name in FRAMEWORKS or name in [entrant.variant.framework for entrant in entrants]:
-            raise InputError(f"--runner: expected a name that no other runner has, found {name!r}")
-        if not program:
-            raise InputError(f"--runner {name}: expected a command, found none")
-        entrants.append(Entrant(variant(name, "runner", "runner"), program, None))
-    return entrants
 
 
 def _cases(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Files]:
