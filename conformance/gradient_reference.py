@@ -12,6 +12,7 @@ Three things are not as in a backward pass of training, each so that more can be
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
@@ -36,8 +37,9 @@ from spec.weights import generator
 LOSS = "loss"
 """What reads the logits, as an operator is named by its kind."""
 
-#: Which share of what a ReLU reads is made 0, and of a max pool's windows is given two equal largest elements.
-ZEROS, TIES = 0.01, 0.03
+#: Which share of what a ReLU reads is made 0, and of a max pool's windows is given two equal largest elements; and how
+#: many of them at least, however small the operator is.
+ZEROS, TIES, LEAST = 0.01, 0.03, 4
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,7 @@ def _plant(network: Network, tap: str, values: Float32, seed: int) -> None:
         if isinstance(layer.operator, MaxPool):
             _plant_ties(values, layer.operator, generator(seed, "ties", layer.name))
     if any(isinstance(layer.operator, Relu) for layer in readers):
-        values[generator(seed, "zeros", tap).random(values.shape, np.float32) < ZEROS] = 0.0
+        values.flat[_some(values.size, ZEROS, generator(seed, "zeros", tap))] = 0.0
 
 
 def _plant_ties(values: Float32, operator: MaxPool, random: np.random.Generator) -> None:
@@ -150,7 +152,8 @@ def _plant_ties(values: Float32, operator: MaxPool, random: np.random.Generator)
     if rows * columns == 1:
         return
     windows = pool_windows(values, operator, -np.inf)
-    image, channel, row, column = np.nonzero(random.random(windows.shape[:4], np.float32) < TIES)
+    places = _some(prod(windows.shape[:4]), TIES, random)
+    image, channel, row, column = np.unravel_index(places, windows.shape[:4])
     chosen = windows[image, channel, row, column].reshape(-1, rows * columns)
     place = (chosen.argmax(axis=1) + random.integers(1, rows * columns, len(chosen))) % (rows * columns)
     top, left, _, _ = pool_pads(operator, values.shape[2], values.shape[3])
@@ -158,6 +161,11 @@ def _plant_ties(values: Float32, operator: MaxPool, random: np.random.Generator)
     x = column * operator.stride[1] + place % columns - left
     inside = (y >= 0) & (y < values.shape[2]) & (x >= 0) & (x < values.shape[3])
     values[image[inside], channel[inside], y[inside], x[inside]] = chosen.max(axis=1)[inside]
+
+
+def _some(count: int, share: float, random: np.random.Generator) -> npt.NDArray[np.int64]:
+    """So large a share of the numbers below `count`; some may come twice."""
+    return random.integers(count, size=max(LEAST, round(share * count)))
 
 
 def _of_layer(
