@@ -61,6 +61,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def train(session: nox.Session) -> None:
+    """Train a network in every framework from the same weights; by itself scikit-learn's digits, in minutes."""
+    install(session, "train")
+    run(session, "python", "-m", "conformance", "train", "--locked", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Time a network's implementations side by side."""
     install(session, "bench")

@@ -52,12 +52,10 @@ def main(arguments: list[str]) -> Exit:
             f"interrupted; no report was written; go on from the checkpoints in {report_folder} with --resume"
         ) from None
     report = Report(plan, [*runs, *(_skipped(name, options) for name in kept_out)])
-    texts = {
-        "train.json": report.json_text(),
-        "train.md": markdown_text(report, PICTURE),
-        PICTURE: curves(f"training of {network.name}, seed {options.seed}", runs),
-    }
-    show(report, write_all(report_folder, texts))
+    drawn = [run for run in runs if run.epochs]
+    pictures = {PICTURE: curves(f"training of {network.name}, seed {options.seed}", drawn)} if drawn else {}
+    texts = {"train.json": report.json_text(), "train.md": markdown_text(report, list(pictures))}
+    show(report, write_all(report_folder, texts | pictures))
     return report.exit
 
 

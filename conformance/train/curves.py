@@ -1,6 +1,7 @@
 """The picture of a training run: loss and validation error of every framework, one on top of the other."""
 
 import io
+from collections.abc import Sequence
 
 from conformance.train.run import Run
 from spec.exits import NotRunError
@@ -19,11 +20,11 @@ mpl.rcParams["svg.hashsalt"] = "lockstep"  # the same figures give the same file
 STYLES = ("-", "--", ":", "-.")
 
 
-def curves(title: str, runs: list[Run]) -> str:
-    """An SVG of the epochs of all runs that have some."""
+def curves(title: str, runs: Sequence[Run]) -> str:
+    """An SVG of the epochs of all runs, which must have some each."""
     figure = Figure(figsize=(8, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True)
-    for number, run in enumerate(run for run in runs if run.epochs):
+    for number, run in enumerate(runs):
         style, name = STYLES[number % len(STYLES)], str(run.variant)
         epochs = range(1, len(run.epochs) + 1)
         above.plot(epochs, [epoch.training_loss for epoch in run.epochs], style, label=f"{name}, training")
