@@ -8,10 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-import psutil
-
 from conformance.lane import LANES
+from conformance.memory import require_memory
 from conformance.options import add_worker_options, entrants_of, seed_number
+from conformance.own_weights import checked
 from conformance.participants import Files, Settings
 from conformance.report import Report
 from conformance.results import Case
@@ -25,13 +25,8 @@ from spec.inputs import InputKind
 from spec.load import load
 from spec.network import Network
 from spec.store import Store
-from spec.tensors import read
 from spec.terminal import progress
 from spec.weights import WeightSet
-
-#: The oracle keeps a case about so many times over, in float64 and float32.
-ORACLE_COPIES = 10
-GIB = 2**30
 
 
 def main(arguments: list[str]) -> Exit:
@@ -42,7 +37,7 @@ def main(arguments: list[str]) -> Exit:
         return train.main(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
-    _check_memory(network, options.batch)
+    require_memory(network, options.batch)
     report_folder = Path(options.report)
     with progress() as tell:
         entrants = entrants_of(network, options, tell)
@@ -90,15 +85,6 @@ def _parser() -> Arguments:
     return parser
 
 
-def _check_memory(network: Network, batch: int) -> None:
-    needed, there = network.bytes_needed(batch) * ORACLE_COPIES, psutil.virtual_memory().total
-    if needed > there:
-        raise InputError(
-            f"--batch {batch}: {network.name} needs about {needed / GIB:,.0f} GiB, expected at most the "
-            f"{there / GIB:,.0f} GiB of this machine; take a smaller batch or network"
-        )
-
-
 def _cases(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Files]:
     store = Store()
     cases = []
@@ -119,7 +105,7 @@ def _weights(
     if asked is None:
         asked = ",".join(known if network.training is not None else known[1:])
     if asked.endswith(".safetensors"):
-        return [(Path(asked).stem, _user_weights(network, Path(asked)))]
+        return [(Path(asked).stem, checked(network, Path(asked)))]
     named = []
     for word in asked.split(","):
         weight_set = next((name for name in known if name == word), None)
@@ -128,25 +114,6 @@ def _weights(
         tell(f"{weight_set} weights, seed {seed}")
         named.append((str(weight_set), store.weights_file(network, weight_set, seed)))
     return named
-
-
-def _user_weights(network: Network, path: Path) -> Path:
-    try:
-        tensors = read(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"--weights: {error}") from None
-    for name, shape in network.tensor_shapes.items():
-        if name not in tensors:
-            raise InputError(f"{path}: expected a tensor {name!r}, found none")
-        found = tensors[name]
-        if found.shape != shape or found.dtype.name != "float32":
-            raise InputError(
-                f"{path}: {name!r}: expected float32 {list(shape)}, found {found.dtype.name} {list(found.shape)}"
-            )
-    unknown = sorted(tensors.keys() - network.tensor_shapes.keys())
-    if unknown:
-        raise InputError(f"{path}: expected no tensor {unknown[0]!r:.80}; {network.name} has no such parameter")
-    return path.resolve()
 
 
 if __name__ == "__main__":

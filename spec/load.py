@@ -46,7 +46,8 @@ def find(name_or_path: str) -> Path:
     try:
         exists = path.exists()
     except (OSError, ValueError) as error:
-        raise InputError(f"{name_or_path!r:.200}: expected a readable spec file, found: {error}") from None
+        found = getattr(error, "strerror", None) or error  # the error's own text repeats the path, however long
+        raise InputError(f"{name_or_path!r:.200}: expected a readable spec file, found: {found}") from None
     if not exists:
         raise InputError(f"{name_or_path!r:.200}: expected a spec file or one of {', '.join(known)}; found neither")
     return path

@@ -21,6 +21,9 @@ from spec.base import (
 Factor = Annotated[float, Field(gt=0, lt=1), InFloat32]
 Percent = Annotated[float, Field(ge=0, le=100), InFloat32]
 
+#: No draw from a normal distribution lies so many standard deviations from its mean (10⁻²³ of them do).
+FARTHEST = 10
+
 
 # --- Preprocessing ---------------------------------------------------------------------------------------------------
 
@@ -91,6 +94,15 @@ class Normal(Part):
     kind: Literal["normal"]
     mean: Number
     std: Positive
+
+    @model_validator(mode="after")
+    def _in_float32(self) -> "Normal":
+        if abs(self.mean) + FARTHEST * self.std > LARGEST_FLOAT32:
+            raise FieldError(
+                ("std",),
+                f"std: expected draws from mean={self.mean} ± {FARTHEST}·std that float32 can hold, found {self.std}",
+            )
+        return self
 
 
 class Uniform(Part):

@@ -114,7 +114,7 @@ def _header(path: Path) -> tuple[dict[str, Any], int, int]:
             raise ValueError(f"{path}: expected a header of {limit}, found one of {length}")
         text = file.read(length)
     try:
-        header = json.loads(text, object_pairs_hook=_without_duplicates)
+        header = json.loads(text.decode(), object_pairs_hook=_without_duplicates)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected a JSON header, found: {error}") from None
     if not isinstance(header, dict):

@@ -65,8 +65,9 @@ def parse(text: str) -> Tree:
         mark = error.problem_mark or error.context_mark
         problem = error.problem or error.context or "no YAML"
         raise TreeError(mark.line + 1 if mark else 1, f"expected YAML, found: {problem}") from None
-    except yaml.YAMLError as error:
-        raise TreeError(1, f"expected YAML, found: {error}") from None
+    except yaml.reader.ReaderError as error:
+        line = text.encode()[: error.position].count(b"\n") + 1
+        raise TreeError(line, f"expected YAML, found: {str(error).partition(':')[0]}") from None
     return tree
 
 

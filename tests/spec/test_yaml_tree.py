@@ -66,7 +66,7 @@ def test_line_of_what_is_missing_is_that_of_what_holds_it() -> None:
         ("&key a: 1\n", 1, "expected a plain word as key"),
         ("a: [1, 2\nb: 3\n", 2, "expected YAML, found: "),
         ("a: 1\n\tb: 2\n", 2, "expected YAML, found: "),
-        ("a: \x07\n", 1, "expected YAML, found: "),
+        ("a: 1\nb: ü\x07\n", 2, "expected YAML, found: unacceptable character #x0007"),
     ],
 )
 def test_what_a_spec_may_not_use_is_rejected_at_its_line(text: str, line: int, message: str) -> None:
