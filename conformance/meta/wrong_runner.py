@@ -28,6 +28,7 @@ class NumpyRunner(NumpyTrainer):
     """Evaluates and trains a shipped network in float32."""
 
     version = np.__version__
+    taps = True
 
     def __init__(self, fault: str) -> None:
         super().__init__(fault)
