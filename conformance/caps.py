@@ -112,6 +112,18 @@ class Trajectory(Part):
         return "conformance/caps.toml, trajectory"
 
 
+class Randomness(Part):
+    """How improbable what a framework draws may be."""
+
+    level: float
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the level is set."""
+        return "conformance/caps.toml, random"
+
+
 class Algorithm(Part):
     """An algorithm that a variant is known to use, with a rule of its own."""
 
@@ -147,6 +159,7 @@ class Caps(Part):
     loss: LossRule
     masked: Masked
     trajectory: Trajectory
+    random: Randomness
     algorithm: Annotated[tuple[Algorithm, ...], AsTuple]
 
     def rule_for(self, operator: str, variant: Variant, version: str) -> Rule:
