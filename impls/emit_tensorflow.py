@@ -20,6 +20,7 @@ from impls.emission import (
     wrapped,
 )
 from impls.emission_training import dropouts
+from impls.emit_tensorflow_functions import DIFFERENTIATED, FUNCTIONS
 from impls.emit_tensorflow_training import MASKS, recipe
 from impls.frameworks import Lowering
 from spec.base import Shape
@@ -93,82 +94,20 @@ MADE_WITH_STATISTICS = """\
         for name, value in own.items()
     }"""
 
-#: The functions that a source defines for operators which take more than one call, if it uses them.
-FUNCTIONS: dict[str, str] = {
-    "conv": '''\
-def conv(
-    x: tf.Tensor,
-    p: dict[str, tf.Variable],
-    stride: tuple[int, int] = (1, 1),
-    pads: Pads = ((0, 0), (0, 0)),
-) -> tf.Tensor:
-    """Cross-correlation, and the bias where there is one; how many groups follows from the kernel's shape."""
-    y = tf.nn.conv2d(x, p["weight"], stride, [(0, 0), *pads, (0, 0)])
-    return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
-
-''',
-    "grouped_conv": '''\
-def grouped_conv(
-    x: tf.Tensor,
-    p: dict[str, tf.Variable],
-    groups: int,
-    stride: tuple[int, int] = (1, 1),
-    pads: Pads = ((0, 0), (0, 0)),
-) -> tf.Tensor:
-    """Cross-correlation of each group by itself: on a CPU TensorFlow has no gradient of a grouped one."""
-    towers = zip(tf.split(x, groups, axis=-1), tf.split(p["weight"], groups, axis=-1), strict=True)
-    padding = [(0, 0), *pads, (0, 0)]
-    y = tf.concat([tf.nn.conv2d(tower, kernel, stride, padding) for tower, kernel in towers], axis=-1)
-    return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
-
-''',
-    "dense": '''\
-def dense(x: tf.Tensor, p: dict[str, tf.Variable]) -> tf.Tensor:
-    """W·x + b as (W·xᵀ)ᵀ with W in its stored layout (out, in), which is quickest for few rows of x."""
-    y = tf.transpose(tf.linalg.matmul(p["weight"], x, transpose_b=True))
-    return y + p["bias"] if "bias" in p else y
-
-''',
-    "local_response_norm": '''\
-@tf.function(jit_compile=True)
-def local_response_norm(x: tf.Tensor, n: int, k: float, alpha: float, beta: float) -> tf.Tensor:
-    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; XLA makes one pass of it."""
-    channels = x.shape[-1]
-    squares = tf.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
-    denominator = k + alpha * tf.add_n([squares[..., shift : shift + channels] for shift in range(n)])
-    if beta == 0.75:
-        root = tf.math.rsqrt(denominator)
-        return x * (root * tf.math.sqrt(root))
-    return x * denominator**-beta
-
-''',
-    "padded": '''\
-def padded(x: tf.Tensor, pads: Pads, value: float = 0.0) -> tf.Tensor:
-    """Add rows and columns of `value` around every image."""
-    return tf.pad(x, ((0, 0), *pads, (0, 0)), constant_values=value)
-
-''',
-    "batch_norm": '''\
-def batch_norm(x: tf.Tensor, p: dict[str, tf.Variable], epsilon: float) -> tf.Tensor:
-    """Normalise every channel with its stored mean and variance."""
-    return tf.nn.batch_normalization(x, p["mean"], p["variance"], p["shift"], p["scale"], epsilon)
-
-''',
-}
-
 
 def emit(network: Network, lowering: Lowering, origin: str) -> str:
     """The source text of `network`; `origin` says which spec it comes from."""
     name = class_name(network)
     fast = lowering == "fast"
     body = [line for step in steps(network) for line in _forward(step, lowering, trains=network.training is not None)]
-    used = {function for function in FUNCTIONS if calls(function, code(body))}
+    functions = FUNCTIONS | (DIFFERENTIATED if network.training else {})
+    used = [function for function in functions if calls(function, code(body))]
     held = [wrapped(line) for layer in network.layers if (line := _held(layer, lowering))]
     parts = [
         header(network, "TensorFlow, fast lowering" if fast else "TensorFlow", origin, NOTES_FAST if fast else NOTES),
-        _preamble(bool(dropouts(network)), bool(used & {"conv", "grouped_conv", "padded"})),
+        _preamble(bool(dropouts(network)), not {"conv", "grouped_conv", "padded"}.isdisjoint(used)),
         *([_variables(network)] if held else []),
-        *(FUNCTIONS[function] for function in FUNCTIONS if function in used),
+        *(functions[function] for function in used),
         f"class {name}(tf.Module):",
         f'    """{batched(network.input.shape, LAYOUT)} → {batched(network.layers[-1].output_shape, LAYOUT)}."""\n',
         f"    def __init__(self, {'' if held else '_'}tensors: Mapping[str, np.ndarray]) -> None:",

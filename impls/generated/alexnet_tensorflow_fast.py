@@ -65,16 +65,43 @@ def dense(x: tf.Tensor, p: dict[str, tf.Variable]) -> tf.Tensor:
     return y + p["bias"] if "bias" in p else y
 
 
-@tf.function(jit_compile=True)
-def local_response_norm(x: tf.Tensor, n: int, k: float, alpha: float, beta: float) -> tf.Tensor:
-    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; XLA makes one pass of it."""
+def window_sum(x: tf.Tensor, n: int) -> tf.Tensor:
+    """Sums over n neighbouring channels."""
     channels = x.shape[-1]
-    squares = tf.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
-    denominator = k + alpha * tf.add_n([squares[..., shift : shift + channels] for shift in range(n)])
+    wide = tf.pad(x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    return tf.add_n([wide[..., shift : shift + channels] for shift in range(n)])
+
+
+def inverse_power(x: tf.Tensor, beta: float) -> tf.Tensor:
+    """x^-beta; two roots are quicker at the paper's 3/4."""
     if beta == 0.75:
-        root = tf.math.rsqrt(denominator)
-        return x * (root * tf.math.sqrt(root))
-    return x * denominator**-beta
+        root = tf.math.rsqrt(x)
+        return root * tf.math.sqrt(root)
+    return x**-beta
+
+
+@tf.function(jit_compile=True)
+def normalised(x: tf.Tensor, n: int, k: float, alpha: float, beta: float) -> tf.Tensor:
+    """x_j · d_j^-beta with d = k + alpha · Σ x² over n neighbouring channels."""
+    return x * inverse_power(k + alpha * window_sum(x * x, n), beta)
+
+
+@tf.function(jit_compile=True)
+def normalised_gradient(x: tf.Tensor, g: tf.Tensor, n: int, k: float, alpha: float, beta: float) -> tf.Tensor:
+    """g_j · d_j^-beta - 2 · alpha · beta · x_j · Σ g_i · x_i · d_i^(-beta - 1) over the same channels."""
+    denominator = k + alpha * window_sum(x * x, n)
+    scale = inverse_power(denominator, beta)
+    return g * scale - 2 * alpha * beta * x * window_sum(g * x * scale / denominator, n)
+
+
+def local_response_norm(x: tf.Tensor, n: int, k: float, alpha: float, beta: float) -> tf.Tensor:
+    """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; XLA makes one pass of it each way."""
+
+    @tf.custom_gradient
+    def differentiable(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        return normalised(x, n, k, alpha, beta), lambda g: normalised_gradient(x, g, n, k, alpha, beta)
+
+    return differentiable(x)
 
 
 class AlexNet(tf.Module):
