@@ -5,13 +5,12 @@ from collections.abc import Callable
 
 from gate import calibration
 from gate.environments import installed_in
-from gate.options import mode_of
+from gate.options import cells_of, plan_of
 from gate.packages import FRAMEWORK_OF, framework_of
-from gate.plan import Cell, Plan
 from gate.results import Calibration, Side
 from gate.run import ROOT
 from impls.environments import interpreter
-from impls.frameworks import FrameworkName, Variant
+from impls.frameworks import FrameworkName
 from spec.exits import InputError
 from spec.load import load
 
@@ -30,14 +29,9 @@ def calibrate(options: Namespace, tell: Callable[[str], None]) -> Calibration:
             "--baseline-python say what is timed"
         )
     side, framework = _side(options, tell)
-    variant_of = mode_of(framework, options)
-    cells = [
-        Cell(load(spec), Variant(framework, options.device, options.dtype, variant_of, lowering), batch)
-        for spec in dict.fromkeys(options.spec or (NETWORK,))
-        for lowering in options.lowering
-        for batch in options.batch
-    ]
-    plan = Plan(threads=options.threads or Plan().threads, timeout_s=options.timeout, looks=tuple(options.looks))
+    plan = plan_of(options)
+    calibration.read(calibration.conditions_of(framework, options.device, plan))  # better now than after minutes
+    cells = cells_of(options, framework, map(load, dict.fromkeys(options.spec or (NETWORK,))))
     if options.fresh:
         JOURNAL.unlink(missing_ok=True)
     found = calibration.calibrate(framework, side, cells, plan, options.verdicts, tell, JOURNAL)

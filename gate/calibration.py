@@ -4,31 +4,39 @@ import contextlib
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter
+from pydantic.dataclasses import dataclass
 
 from bench.environment import capture
 from gate.plan import Cell, Plan
-from gate.results import Calibration, Side, Sides, Speed, SpeedVerdict
+from gate.reading import json_of, require_format, validated
+from gate.results import Calibration, Conditions, Side, Sides, Speed, SpeedVerdict
 from gate.speed import Commands, Tell, judge
 from gate.statistics import rate_upper_bound
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError
 
-FORMAT = "lockstep-calibration/1"
-#: Where a runner keeps its calibration.
+FORMAT = "lockstep-calibration/2"
+#: Where a runner keeps its calibrations.
 STORED = Path(__file__).parents[1] / "build" / "calibration.json"
 #: What makes two machines one: all that decides how fast, and how noisily, a step runs.
 FACTS = ("processor", "cores", "allowed_cores", "caches", "governor", "threads")
 
 
-@dataclass(frozen=True)
-class Stored:
-    """The calibration of this machine, or why there is none."""
+@dataclass(frozen=True, config=ConfigDict(extra="ignore"))
+class _Content:
+    calibrations: tuple[Calibration, ...]
 
-    calibration: Calibration | None
-    note: str
+
+_CONTENT = TypeAdapter(_Content)
+
+
+def conditions_of(framework: str, device: str, plan: Plan) -> Conditions:
+    """What a rate holds for that is measured here and now."""
+    return Conditions(machine_of(plan.threads), framework, device, plan.conditions)
 
 
 def machine_of(threads: int) -> str:
@@ -58,8 +66,9 @@ def calibrate(
         _require_run(found)
     slower = sum(SpeedVerdict.SLOWER in verdicts_of(speed) for speed in found)
     undecided = sum(SpeedVerdict.UNDECIDED in verdicts_of(speed) for speed in found)
+    conditions = conditions_of(framework, cells[0].variant.device, plan)
     bound = rate_upper_bound(slower, len(found))
-    return Calibration(machine_of(plan.threads), len(found), slower, undecided, bound)
+    return Calibration(conditions, tuple(map(str, cells)), len(found), slower, undecided, bound)
 
 
 def verdicts_of(speed: Speed) -> set[SpeedVerdict]:
@@ -75,12 +84,13 @@ def _require_run(found: Sequence[Speed]) -> None:
 
 
 def store(calibration: Calibration, path: Path = STORED) -> None:
-    """Write `calibration`, whole or not at all; raises NotRunError."""
-    text = json.dumps({"format": FORMAT, **asdict(calibration)}, indent=2) + "\n"
+    """Keep `calibration`, in the place of one for the same conditions; raises InputError and NotRunError."""
+    others = [own for own in _stored(path) if own.conditions != calibration.conditions]
+    content = {"format": FORMAT, "calibrations": [asdict(own) for own in [*others, calibration]]}
     part = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(text, encoding="utf-8")
+        part.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         part.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
@@ -88,39 +98,17 @@ def store(calibration: Calibration, path: Path = STORED) -> None:
         raise NotRunError(f"{path}: expected to keep a calibration there, found: {error.strerror}") from None
 
 
-def read(machine: str, path: Path = STORED) -> Stored:
-    """The stored calibration, if it is of `machine`; raises InputError for a file that is none."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return Stored(None, "this runner is not calibrated: measure its false alarms with --calibrate")
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: expected a calibration, found: {error}; remove it and --calibrate") from None
-    calibration = _calibration(path, text)
-    if calibration.machine != machine:
-        note = f"the calibration at hand is of another machine and is not used: {calibration.machine}; here: {machine}"
-        return Stored(None, note)
-    found = f"{calibration.slower} SLOWER in {calibration.verdicts} verdicts without a difference"
-    return Stored(calibration, f"on this runner {found}: at most {calibration.upper_bound:.1%} at 95% confidence")
+def read(conditions: Conditions, path: Path = STORED) -> Calibration | None:
+    """The stored calibration for the very `conditions`; raises InputError for a file that holds none at all."""
+    return next((own for own in _stored(path) if own.conditions == conditions), None)
 
 
-def _calibration(path: Path, text: str) -> Calibration:
-    expected = f"expected a calibration of format {FORMAT}"
+def _stored(path: Path) -> tuple[Calibration, ...]:
+    if not path.exists():
+        return ()
     try:
-        fields: Any = json.loads(text)
-    except ValueError:
-        fields = None
-    match fields:
-        case {
-            "format": str() as found,
-            "machine": str() as machine,
-            "verdicts": int() as verdicts,
-            "slower": int() as slower,
-            "undecided": int() as undecided,
-            "upper_bound": float() as upper_bound,
-        } if found == FORMAT:
-            return Calibration(machine, verdicts, slower, undecided, upper_bound)
-        case {"format": found}:
-            raise InputError(f"{path}: {expected}, found {found!r:.80}; remove it and --calibrate")
-        case _:
-            raise InputError(f"{path}: {expected}, found something else; remove it and --calibrate")
+        content = json_of(path, "calibrations", "the JSON of calibrations")
+        require_format(content, FORMAT, str(path), "calibrations")
+        return validated(_CONTENT, content, f"{path}: expected calibrations").calibrations
+    except InputError as error:
+        raise InputError(f"{error}; remove the file, and --calibrate again") from None

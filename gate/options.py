@@ -8,11 +8,12 @@ from typing import Any
 
 from gate import accepted
 from gate.numerics import FEWEST_SEEDS
-from gate.plan import Plan
-from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Mode
+from gate.plan import Cell, Plan
+from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Mode, Variant
 from impls.options import count, words
 from spec.arguments import Arguments
 from spec.exits import InputError
+from spec.network import Network
 
 #: The paper's own network has every operator of its family. The others have the same in another order or with other
 #: constants: they cost as much again, and show little more.
@@ -28,6 +29,10 @@ _OF_A_CELL = (
     "baseline_python", "candidate_python", "baseline_report", "framework", "dtype", "lowering", "mode", "batch",
     "seeds", "numerics_only", "speed_only", "looks", "timeout", "threads", "accepted",
 )  # fmt: skip
+
+
+#: Of these, the ones that a rate of false alarms depends on.
+_OF_A_RATE = ("looks", "threads")
 
 
 def parsed(arguments: list[str]) -> Namespace:
@@ -95,6 +100,28 @@ def words_of(options: Namespace, leave_out: Iterable[str] = ()) -> list[str]:
         if name not in leave_out and value != usual[name]:
             found += [f"--{name.replace('_', '-')}", *([] if value is True else [_text(value)])]
     return found
+
+
+def plan_of(options: Namespace) -> Plan:
+    """How costs are measured."""
+    return Plan(threads=options.threads or Plan().threads, timeout_s=options.timeout, looks=tuple(options.looks))
+
+
+def cells_of(options: Namespace, framework: FrameworkName, networks: Iterable[Network]) -> list[Cell]:
+    """What is timed; raises InputError."""
+    mode = mode_of(framework, options)
+    return [
+        Cell(network, Variant(framework, options.device, options.dtype, mode, lowering), batch)
+        for network in networks
+        for lowering in options.lowering
+        for batch in options.batch
+    ]
+
+
+def calibrating(options: Namespace, framework: FrameworkName) -> list[str]:
+    """The arguments that measure the rate of false alarms which a gate with these options can quote."""
+    device = ["--device", options.device] if options.device != "cpu" else []
+    return ["--calibrate", "--framework", framework, *device, *words_of(options, set(_OF_A_CELL) - set(_OF_A_RATE))]
 
 
 def shell(arguments: Iterable[str]) -> str:

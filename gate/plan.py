@@ -1,7 +1,7 @@
 """What is timed, how much, and from where on a difference counts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from gate.results import Quantity
 from impls.frameworks import Variant
@@ -69,3 +69,9 @@ class Plan:
     cell's peak of memory includes those before it, and the first cell alone bears what a framework does once."""
     alpha: float = 0.05
     """How often, at most, a `SLOWER` may be wrong before it is confirmed, over all looks and cells; and so an `OK`."""
+
+    @property
+    def conditions(self) -> str:
+        """All of it that decides how often a verdict is wrong, in a line."""
+        fields = asdict(self) | {"looks": ",".join(map(str, self.looks))}
+        return "; ".join(f"{name} {value}" for name, value in fields.items() if name not in ("seed", "timeout_s"))

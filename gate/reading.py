@@ -25,12 +25,12 @@ def json_of(path: Path, file: str, text: str, place: str = "") -> Any:
         raise InputError(f"{place}: expected {text}, found: {error}") from None
 
 
-def require_format(content: Any, form: str, place: str) -> None:
-    """Raise InputError for a report of another format."""
+def require_format(content: Any, form: str, place: str, file: str = "a report") -> None:
+    """Raise InputError for a file of another format."""
     found = content.get("format") if isinstance(content, dict) else None
     if found != form:
         what = f"format {found!r:.{SHOWN}}" if found is not None else "JSON without a format"
-        raise InputError(f"{place}: expected a report of format {form!r}, found {what}")
+        raise InputError(f"{place}: expected {file} of format {form!r}, found {what}")
 
 
 def validated(adapter: TypeAdapter[_Content], content: Any, place: str) -> _Content:

@@ -165,10 +165,23 @@ class Speed:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How often this runner sees a difference where there is none, and the machine that it was measured on."""
+class Conditions:
+    """What a rate of false alarms holds for: with any other of these it may be another."""
 
     machine: str
+    framework: str
+    device: str
+    plan: str
+    """How costs are measured: threads, chunks, blocks."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How often this runner sees a difference where there is none."""
+
+    conditions: Conditions
+    cells: tuple[str, ...]
+    """What was timed."""
     verdicts: int
     slower: int
     undecided: int

@@ -14,12 +14,10 @@ from gate import acceptance, accepted, calibration, numerics, speed
 from gate.environments import prepare
 from gate.finished import Finished
 from gate.numerics import Cases
-from gate.options import mode_of, named_specs, words_of
-from gate.plan import Cell, Plan
+from gate.options import calibrating, cells_of, named_specs, plan_of, shell, words_of
 from gate.results import Finding, Numerics, NumericVerdict, Sides, Speed
 from gate.stored import known_alone, stored_side
 from gate.verdict import Run, void
-from impls.frameworks import FrameworkName, Variant
 from spec.exits import InputError, NotRunError
 from spec.load import load
 from spec.network import Network
@@ -51,23 +49,6 @@ class _Asked:
             for spec, network in self.networks.items()
         }  # fmt: skip
 
-    @property
-    def plan(self) -> Plan:
-        """How costs are measured."""
-        own = self.options
-        return Plan(threads=own.threads or Plan().threads, timeout_s=own.timeout, looks=tuple(own.looks))
-
-    def cells(self, framework: FrameworkName) -> list[Cell]:
-        """What is timed."""
-        own = self.options
-        mode = mode_of(framework, own)
-        return [
-            Cell(network, Variant(framework, own.device, own.dtype, mode, lowering), batch)
-            for network in self.networks.values()
-            for lowering in own.lowering
-            for batch in own.batch
-        ]
-
 
 def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
     """What a gate found, and what it kept while it ran, which goes when the report is there.
@@ -86,10 +67,12 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         progress=tell,
     )
     sides = sides if stored is None else known_alone(sides)
-    cells = [] if options.numerics_only or stored is not None else asked.cells(sides.framework)
-    mode_of(sides.framework, options)
-    machine = capture(asked.plan.threads)
-    finished = Finished.of(sides, asked.cases, asked.plan, cells, options.baseline_report, machine)
+    plan = plan_of(options)
+    cells = cells_of(options, sides.framework, asked.networks.values())
+    cells = [] if options.numerics_only or stored is not None else cells
+    known = calibration.read(calibration.conditions_of(sides.framework, options.device, plan)) if cells else None
+    machine = capture(plan.threads)
+    finished = Finished.of(sides, asked.cases, plan, cells, options.baseline_report, machine)
     if options.fresh:
         finished.forget()
     notes = _left_out(options)
@@ -100,15 +83,14 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         numbers = acceptance.of_numerics(compared, sides, asked.entries)
         found, stale = numbers.found, numbers.stale
     costs: tuple[Speed, ...] = ()
-    known = None
     if cells:
         finished.count_blocks()
-        timed = void(found, speed.judge(sides, cells, asked.plan, tell, finished.blocks))
+        timed = void(found, speed.judge(sides, cells, plan, tell, finished.blocks))
         accounted = acceptance.of_speed(timed, sides, asked.entries)
         costs, stale = accounted.found, (*stale, *accounted.stale)
-        at_hand = calibration.read(calibration.machine_of(asked.plan.threads))
-        known = at_hand.calibration
-        notes += [at_hand.note] if known is None and calibration.STORED.exists() else []
+        if known is None:
+            how = shell(calibrating(options, sides.framework))
+            notes.append(f"how often this runner raises a false alarm is not known: nox -s gate -- {how} measures it")
     finding = Finding(sides, found, costs, known, machine, stale)
     specs = {network.name: spec for spec, network in asked.networks.items()}
     told = (*notes, *finished.notes)

@@ -5,8 +5,6 @@ from collections import Counter
 from gate.results import Calibration, Effect, Quantity, SpeedVerdict
 from gate.verdict import SPEED_ORDER, Cell, Report
 
-MEASURE = "nox -s gate -- --calibrate"
-
 
 def headline(report: Report) -> str:
     """What was found, in one line."""
@@ -62,10 +60,12 @@ def smallest(effect: Effect) -> str:
 
 
 def rate_text(calibration: Calibration | None) -> str:
-    """How often this runner sees a difference where there is none, or that nobody knows."""
+    """How often this runner sees a difference where there is none, and what that holds for; or that nobody knows."""
     if calibration is None:
-        return f"A/A rate of this runner: not measured; {MEASURE} measures it"
+        return "A/A rate of this runner: not measured"
+    own = calibration.conditions
     return (
-        f"A/A rate of this runner ({calibration.machine}): {calibration.slower} SLOWER and {calibration.undecided} "
-        f"undecided in {calibration.verdicts} verdicts; false alarms at most {calibration.upper_bound:.1%}, at 95%"
+        f"A/A rate of this runner ({own.machine}; {own.framework} on {own.device}; {own.plan}): {calibration.slower} "
+        f"SLOWER and {calibration.undecided} undecided in {calibration.verdicts} verdicts on "
+        f"{', '.join(calibration.cells)}; false alarms at most {calibration.upper_bound:.1%}, at 95%"
     )

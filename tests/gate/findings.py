@@ -4,7 +4,9 @@ from dataclasses import replace
 from typing import Any
 
 from gate.results import (
+    Calibration,
     Change,
+    Conditions,
     Effect,
     Finding,
     Numerics,
@@ -25,6 +27,9 @@ SIDES = Sides(
     Side("baseline", "jax==0.9.2", "/old/python", {"jax": "0.9.2", "jaxlib": "0.9.2", "numpy": "2.4.6"}),
     Side("candidate", "jax==0.10.2", "/new/python", {"jax": "0.10.2", "jaxlib": "0.10.2", "numpy": "2.4.6"}),
     (Change("jax", "0.9.2", "0.10.2", True), Change("jaxlib", "0.9.2", "0.10.2", False)),
+)
+CALIBRATION = Calibration(
+    Conditions("a machine", "jax", "cpu", "threads 1; looks 12,20,32"), ("alexnet_narrow, batch 16",), 60, 0, 3, 0.0487
 )
 MACHINE = {"processor": "a processor", "cores": "2", "platform": "a system", "device": "none"}
 

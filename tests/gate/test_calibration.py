@@ -3,18 +3,20 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gate import calibration
-from gate.calibration import calibrate, machine_of, read, store
+from gate.calibration import calibrate, conditions_of, machine_of, read, store
+from gate.plan import Plan
 from gate.results import Calibration
 from gate.statistics import rate_upper_bound
 from spec.exits import InputError, NotRunError
+from tests.gate.findings import CALIBRATION
 from tests.gate.paced import PLAN, SIDES, cell, paced
 
 CELLS = (cell("native"), cell("fast"))
-STORED = Calibration("this one", 60, 1, 2, 0.0763)
 
 
 def measured(after: tuple[str, ...], verdicts: int = 3) -> Calibration:
@@ -26,7 +28,8 @@ def test_calibration_counts_verdicts_without_a_difference() -> None:
     found = measured(paced())
     assert (found.verdicts, found.slower, found.undecided) == (4, 0, 0)  # whole runs of two cells
     assert found.upper_bound == rate_upper_bound(0, 4)
-    assert found.machine == machine_of(PLAN.threads)
+    assert found.conditions == conditions_of("onnx", "cpu", dataclasses.replace(PLAN, shared=True))
+    assert found.cells == tuple(map(str, CELLS))
 
 
 def test_false_alarms_count() -> None:
@@ -48,28 +51,46 @@ def test_machine_is_one_line_that_names_processor_and_threads() -> None:
     assert machine_of(3) != machine_of(2)
 
 
-def test_stored_calibration_is_read_again_on_its_machine(tmp_path: Path) -> None:
+def test_stored_calibration_is_read_again_under_its_conditions(tmp_path: Path) -> None:
     path = tmp_path / "folder" / "calibration.json"
-    store(STORED, path)
-    found = read("this one", path)
-    assert found.calibration == STORED
-    assert found.note == "on this runner 1 SLOWER in 60 verdicts without a difference: at most 7.6% at 95% confidence"
+    store(CALIBRATION, path)
+    assert read(CALIBRATION.conditions, path) == CALIBRATION
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_calibration_of_another_machine_is_named_and_not_used(tmp_path: Path) -> None:
+@pytest.mark.parametrize("changed", ["machine", "framework", "device", "plan"])
+def test_calibration_under_other_conditions_is_not_used_and_stays(tmp_path: Path, changed: str) -> None:
     path = tmp_path / "calibration.json"
-    store(STORED, path)
-    found = read("that one", path)
-    assert found.calibration is None
-    assert "another machine" in found.note
-    assert "this one" in found.note and "that one" in found.note
+    other = dataclasses.replace(CALIBRATION.conditions, **{changed: "another"})
+    store(CALIBRATION, path)
+    assert read(other, path) is None
+    store(dataclasses.replace(CALIBRATION, conditions=other, slower=2), path)
+    store(dataclasses.replace(CALIBRATION, conditions=other, slower=1), path)
+    assert read(CALIBRATION.conditions, path) == CALIBRATION
+    found = read(other, path)
+    assert found is not None and found.slower == 1
+    assert len(json.loads(path.read_text(encoding="utf-8"))["calibrations"]) == 2
 
 
-def test_missing_calibration_says_how_to_get_one(tmp_path: Path) -> None:
-    found = read("this one", tmp_path / "none.json")
-    assert found.calibration is None
-    assert "--calibrate" in found.note
+@pytest.mark.parametrize(
+    ("changes", "is_same"),
+    [
+        ({"seed": 7}, True),
+        ({"timeout_s": 1.0}, True),
+        ({"looks": (6, 12)}, False),
+        ({"chunk_s": 0.1}, False),
+        ({"turns": 3}, False),
+        ({"threads": 2}, False),
+    ],
+    ids=str,
+)
+def test_blocks_chunks_and_threads_are_among_the_conditions(changes: dict[str, Any], is_same: bool) -> None:
+    own, other = Plan(), dataclasses.replace(Plan(), **changes)
+    assert (conditions_of("jax", "cpu", own) == conditions_of("jax", "cpu", other)) is is_same
+
+
+def test_without_a_file_there_is_no_calibration(tmp_path: Path) -> None:
+    assert read(CALIBRATION.conditions, tmp_path / "none.json") is None
 
 
 @pytest.mark.parametrize(
@@ -78,20 +99,26 @@ def test_missing_calibration_says_how_to_get_one(tmp_path: Path) -> None:
         "",
         "[]",
         "{",
-        json.dumps({"format": "lockstep-calibration/2", **dataclasses.asdict(STORED)}),
-        json.dumps({"format": calibration.FORMAT, "machine": "this one"}),
-        json.dumps({"format": calibration.FORMAT, **dataclasses.asdict(STORED), "slower": "none"}),
+        json.dumps({"format": "lockstep-calibration/1", "machine": "this one", "verdicts": 20}),
+        json.dumps({"format": calibration.FORMAT}),
+        json.dumps(
+            {"format": calibration.FORMAT, "calibrations": [dataclasses.asdict(CALIBRATION) | {"slower": "no"}]}
+        ),
         "\udcff",
     ],
 )
 def test_file_that_is_no_calibration_is_an_input_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "calibration.json"
     path.write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(InputError, match="expected a calibration"):
-        read("this one", path)
+    with pytest.raises(InputError, match=r"calibration\.json: expected .*calibrations.*; remove the file") as error:
+        read(CALIBRATION.conditions, path)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError):
+        store(CALIBRATION, path)
+    assert path.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 
 def test_calibration_that_cannot_be_kept_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotRunError, match="expected to keep a calibration there"):
-        store(STORED, tmp_path / "file" / "calibration.json")
+        store(CALIBRATION, tmp_path / "file" / "calibration.json")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from gate.report import read, write
 from gate.results import Calibration, NumericVerdict, Quantity, Side, SpeedVerdict
 from impls.environments import uv_command
 from spec.exits import Exit, NotRunError
-from tests.gate.findings import numerics, report
+from tests.gate.findings import CALIBRATION, numerics, report
 from tests.gate.reports import content
 from tests.gate.standin import interpreter
 from tests.gate.wheels import offer
@@ -262,7 +263,7 @@ def test_a_calibration_times_one_environment_against_itself_and_is_stored(
 ) -> None:
     asked: list[tuple[object, ...]] = []
     stored: list[Calibration] = []
-    known = Calibration("this machine", 7, 0, 2, 0.348)
+    known = replace(CALIBRATION, verdicts=7)
 
     def calibrate(*arguments: object) -> Calibration:
         asked.append(arguments)
@@ -270,6 +271,7 @@ def test_a_calibration_times_one_environment_against_itself_and_is_stored(
 
     monkeypatch.setattr(calibration, "calibrate", calibrate)
     monkeypatch.setattr(calibration, "store", stored.append)
+    monkeypatch.setattr(calibration, "read", lambda conditions: None)
     monkeypatch.setattr("gate.calibrate.JOURNAL", tmp_path / "calibration.jsonl")
     python = interpreter(tmp_path, "python")
     assert main(["--calibrate", "--baseline-python", python, "--verdicts", "7", "--batch", "4"]) is Exit.PASSED
@@ -278,7 +280,7 @@ def test_a_calibration_times_one_environment_against_itself_and_is_stored(
     assert isinstance(side, Side) and side.python == python
     assert isinstance(cells, list)
     assert [str(cell) for cell in cells] == ["alexnet_narrow, jax cpu float32 compiled native, batch 4"]
-    assert "0 SLOWER and 2 undecided in 7 verdicts" in capsys.readouterr().out
+    assert "0 SLOWER and 3 undecided in 7 verdicts" in capsys.readouterr().out
 
 
 def stopped(

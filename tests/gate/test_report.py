@@ -13,11 +13,11 @@ from gate.advice import actions
 from gate.junit import junit_text
 from gate.markdown import markdown_text
 from gate.report import read, write
-from gate.results import Calibration, Numerics, NumericVerdict, Quantity, Speed, SpeedVerdict
+from gate.results import Numerics, NumericVerdict, Quantity, Speed, SpeedVerdict
 from gate.table import rate_text, speed_text
 from gate.verdict import Report, title, void
 from spec.exits import Exit, InputError, NotRunError
-from tests.gate.findings import SIDES, effect, numerics, report, run, speed, tap
+from tests.gate.findings import CALIBRATION, SIDES, effect, numerics, report, run, speed, tap
 
 DRIFTED = numerics(NumericVerdict.DRIFTED, bits_after=20.1, noise_after=9.0, change="another algorithm")
 
@@ -151,8 +151,7 @@ def test_a_worker_that_fails_is_named_once_and_not_for_each_cost() -> None:
 
 
 def test_a_report_is_read_as_it_was_written(tmp_path: Path) -> None:
-    calibration = Calibration("a machine", 20, 0, 1, 0.139)
-    whole = Report((run(DRIFTED, speed(), calibration=calibration, notes=("a note",)),), missing=("a cell",))
+    whole = Report((run(DRIFTED, speed(), calibration=CALIBRATION, notes=("a note",)),), missing=("a cell",))
     files = write(whole, tmp_path / "new" / "reports")
     assert [path.name for path in files] == ["gate.json", "gate.md", "gate.xml"]
     assert read(files[0]) == whole
@@ -205,9 +204,11 @@ def test_a_summary_says_the_verdict_first() -> None:
 def test_a_summary_states_what_speed_could_have_seen_and_the_false_alarms_of_the_runner() -> None:
     text = markdown_text(report(speed()))
     assert "| steady state | OK | +0.1% | -1.0% to +1.2% | +3.4% | 12 (1) |" in text
-    assert "not measured; nox -s gate -- --calibrate measures it" in text
-    known = Calibration("a machine", 60, 0, 3, 0.0487)
-    assert "0 SLOWER and 3 undecided in 60 verdicts; false alarms at most 4.9%, at 95%" in rate_text(known)
+    assert "A/A rate of this runner: not measured" in text
+    assert rate_text(CALIBRATION) == (
+        "A/A rate of this runner (a machine; jax on cpu; threads 1; looks 12,20,32): 0 SLOWER and 3 undecided in 60 "
+        "verdicts on alexnet_narrow, batch 16; false alarms at most 4.9%, at 95%"
+    )
 
 
 def test_words_of_others_make_no_markup() -> None:
