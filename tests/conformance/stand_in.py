@@ -13,10 +13,11 @@ from impls import training
 from impls.client import Traced, Worker
 from impls.description import describe
 from impls.frameworks import Variant
-from impls.protocol import Colour, Initialise, Load, Predict, Start, State, Train, TrainTrace
+from impls.protocol import Colour, Initialise, Load, Predict, Start, State, Trace, Train, TrainTrace
 from spec.load import load
 from spec.network import Network
 from spec.store import Store
+from spec.tensors import read, write
 
 
 class StandIn:
@@ -30,6 +31,13 @@ class StandIn:
     def load(self, request: Load) -> None:
         self.runner.load(request)
         self.loaded = request
+
+    def trace(self, request: Trace) -> Traced:
+        (x,) = read(Path(request.input)).values()
+        substitutes = read(Path(request.substitutes)) if request.substitutes else None
+        taps, device = self.runner.trace(x, substitutes, request.taps)
+        write(Path(request.output), taps)
+        return Traced(device, None)
 
     def train_trace(self, request: TrainTrace) -> Traced:
         return Traced(training.train_trace(self.runner, request)["device"], None)
