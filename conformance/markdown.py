@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from conformance.matrix import cell, columns
+from conformance.matrix import matrices, notes, words
 from spec.exits import one_line
 from spec.network import Network
 
@@ -25,18 +25,14 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
     for result in results:
         if result["outcome"] == "errored":
             lines.append(f"- **{result['framework']}**, {safe(result['case'])}: errored: {safe(result['message'])}")
-    variants = columns(results)
-    lines += [
-        "",
-        "Effective bits, each operator by itself / end to end, of the worst case.",
-        "",
-        "| tap | operator | " + " | ".join(variants) + " |",
-        "|---" * (2 + len(variants)) + "|",
-    ]
-    for layer in network.layers:
-        cells = [cell(results, variant, layer.name) for variant in variants]
-        texts = [f"{MARKS[own.outcome]} {own.text}" if own else "" for own in cells]
-        lines.append(f"| {layer.name} | {layer.operator.op} | " + " | ".join(texts) + " |")
+    lines += [f"- {framework}: skipped {safe(reason)}" for framework, reason in notes(results)]
+    for matrix in matrices(results, network):
+        what = f"{matrix.what[0].upper()}{matrix.what[1:]}."
+        head = f"| tap | {matrix.of} | " + " | ".join(matrix.variants) + " |"
+        lines += ["", what, "", head, "|---" * (2 + len(matrix.variants)) + "|"]
+        for row in matrix.rows:
+            texts = [f"{MARKS[own.outcome]} {own.text}" if own else "" for own in row.cells]
+            lines.append(f"| {row.tap} | {row.of} | " + " | ".join(texts) + " |")
     lines += [
         "",
         "| variant | version | device observed | precision declared | observed | peak memory |",
@@ -54,7 +50,9 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
 
 
 def _what(result: Mapping[str, Any]) -> str:
-    return f"`{result['tap']}` ({result['operator']}, {result['check']}): {safe(result['message'])}"
+    return (
+        f"`{result['tap']}` ({result['operator'] or 'training'}, {words(result['check'])}): {safe(result['message'])}"
+    )
 
 
 def safe(text: str) -> str:

@@ -57,13 +57,15 @@ class Report:
         """The first failure of each variant and case in the order of the graph: by itself if any, else end to end."""
         order = {layer.name: index for index, layer in enumerate(self.network.layers)}
         checks = list(Check)
+
+        def rank(result: Result) -> tuple[int, int]:
+            return checks.index(result.check), order.get(result.tap.partition(".")[0], 0)
+
         first: dict[tuple[str, str], Result] = {}
         for result in self.results:
             if result.outcome is Outcome.FAILED:
                 key = (str(result.variant), result.case)
-                rank = (checks.index(result.check), order.get(result.tap, 0))
-                if key not in first or rank < (checks.index(first[key].check), order.get(first[key].tap, 0)):
-                    first[key] = result
+                first[key] = min(first.get(key, result), result, key=rank)
         return list(first.values())
 
     def fields(self) -> dict[str, Any]:

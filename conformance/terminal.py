@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from conformance.matrix import cell, columns
+from conformance.matrix import Matrix, matrices, notes, variant_of, words
 from spec.exits import one_line
 from spec.network import Network
 from spec.terminal import Terminal
@@ -20,22 +20,12 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     """Print the report, from the fields of conformance.json."""
     terminal = Terminal()
     results = report["results"]
-    table = Table(title=f"{network.name}: effective bits, each operator by itself / end to end, worst case")
-    table.add_column("tap")
-    table.add_column("operator")
-    variants = columns(results)
-    for variant, column in zip(variants, report["variants"], strict=True):
-        table.add_column(f"{variant.replace(' ', chr(10), 1)}\n{_plain(column['version'])}", justify="right")
-    for layer in network.layers:
-        cells = [cell(results, variant, layer.name) for variant in variants]
-        texts = [f"[{STYLES[own.outcome]}]{own.text}{MARKS[own.outcome]}[/]" if own else "" for own in cells]
-        table.add_row(layer.name, layer.operator.op, *texts)
-    observed = [f"{column['dtype']} → {column['observed_precision']}" for column in report["variants"]]
-    table.add_section()
-    table.add_row("precision", "declared → observed", *observed)
-    terminal.print(table)
+    for matrix in matrices(results, network):
+        terminal.print(_drawn(matrix, report, network.name))
+    for framework, reason in notes(results):
+        terminal.print(f"[dim]skipped[/] {framework}: {_plain(reason)}")
     for result in report["first_divergences"]:
-        tap = f"{result['tap']} ({result['operator']}, {result['check']})"
+        tap = f"{result['tap']} ({result['operator'] or 'training'}, {words(result['check'])})"
         where = f"{result['framework']} {result['case']}: first divergence at {tap}"
         terminal.print(f"[bold red]failed[/] {_plain(where)}: {_plain(result['message'])}")
     for result in results:
@@ -48,6 +38,27 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     terminal.print(
         f"[bold {style}]{report['verdict']}[/]: {counts}; report: {', '.join(map(str, files))}", soft_wrap=True
     )
+
+
+def _drawn(matrix: Matrix, report: Mapping[str, Any], network: str) -> Table:
+    """A table for the terminal; that of the forward lane ends with precisions."""
+    table = Table(title=f"{network}: {matrix.what}")
+    table.add_column("tap")
+    table.add_column(matrix.of)
+    described = {variant_of(column): column for column in report["variants"]}
+    for variant in matrix.variants:
+        version = _plain(described[variant]["version"])
+        table.add_column(f"{variant.replace(' ', chr(10), 1)}\n{version}", justify="right")
+    for row in matrix.rows:
+        texts = [f"[{STYLES[own.outcome]}]{own.text}{MARKS[own.outcome]}[/]" if own else "" for own in row.cells]
+        table.add_row(row.tap, row.of, *texts)
+    if matrix.lane == "forward":
+        observed = [
+            f"{own['dtype']} → {own['observed_precision']}" for own in map(described.__getitem__, matrix.variants)
+        ]
+        table.add_section()
+        table.add_row("precision", "declared → observed", *observed)
+    return table
 
 
 def _plain(text: str) -> str:
