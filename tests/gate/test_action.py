@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import yaml
 
 from gate.changed import Update
+from gate.comment import CUT
 
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -25,22 +27,27 @@ JOBS: dict[str, Any] = WORKFLOW["jobs"]
 #: As GitHub runs `shell: bash`.
 BASH = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c"]
 
-#: Stands for the gate: writes what it was told, its report if it has one, and ends as it is told.
-GATE = """#!/bin/sh
+#: Stands for the gate: writes what it was told, its report if it has one, and ends as it is told. What is cut for a
+#: comment, the real program cuts.
+GATE = f"""#!/bin/sh
+if [ "$3" = gate.comment ]; then exec {shlex.quote(sys.executable)} "$@"; fi
 for word in "$@"; do echo "$word"; report=$word; done > "$RUNNER_TEMP/arguments"
 echo "progress" >&2
 if [ "$FAKE_CODE" -le 1 ]; then echo '| table |' > "$report/gate.md"; else echo "error: found no such version" >&2; fi
 exit "$FAKE_CODE"
 """
 
-#: Stands for gh: keeps what it was told and what was sent, answers with an earlier comment, or refuses.
+#: Stands for gh: keeps what it was told, says whom the token belongs to, answers with comments that are there, through
+#: the filter that it is given, or refuses.
 GH = """#!/bin/sh
 echo "$*" >> "$RUNNER_TEMP/gh"
 case "$*" in
-  *--jq*) echo "$FAKE_EARLIER" ;;
+  *graphql*) echo "$FAKE_AUTHOR"; test -n "$FAKE_AUTHOR" ;;
+  *--jq*) printf '%s' "$FAKE_COMMENTS" | jq "$5" ;;
   *) exit "$FAKE_REFUSED" ;;
 esac
 """
+needs_jq = pytest.mark.skipif(shutil.which("jq") is None, reason="jq, which gh has built in, is not on this machine")
 
 
 @pytest.fixture
@@ -132,22 +139,64 @@ def test_without_a_report_the_error_is_the_summary_and_no_older_report(runner: P
     assert "older" not in summary
 
 
-def comment(runner: Path, *, earlier: str = "", refused: int = 0) -> tuple[subprocess.CompletedProcess[str], list[str]]:
+MARK = "<!-- lockstep gate gate-jax -->"
+
+
+def said(number: int, login: str, body: str) -> dict[str, Any]:
+    """A comment as GitHub tells it."""
+    return {"id": number, "user": {"login": login}, "body": body}
+
+
+def comment(
+    runner: Path, *earlier: dict[str, Any], author: str = "github-actions[bot]", refused: int = 0
+) -> tuple[subprocess.CompletedProcess[str], list[str]]:
     gate(runner)
-    told = {"NAME": "gate-jax", "NUMBER": "7", "REPOSITORY": "them/theirs"}
-    fake = {"FAKE_EARLIER": earlier, "FAKE_REFUSED": str(refused)}
+    told = {"ACTION": str(ROOT), "NAME": "gate-jax", "NUMBER": "7", "REPOSITORY": "them/theirs"}
+    fake = {"FAKE_COMMENTS": json.dumps(earlier), "FAKE_AUTHOR": author, "FAKE_REFUSED": str(refused)}
     done = run("Comment on the pull request", runner, **told, **fake)
     return done, (runner / "gh").read_text(encoding="utf-8").splitlines()
 
 
+@needs_jq
 def test_the_table_is_commented_once_and_then_renewed(runner: Path) -> None:
     done, told = comment(runner)
-    assert done.returncode == 0
+    assert done.returncode == 0, done.stderr
     assert "POST repos/them/theirs/issues/7/comments" in told[-1]
     body = (runner / "lockstep" / "comment.md").read_text(encoding="utf-8")
-    assert body == "<!-- lockstep gate gate-jax -->\n| table |\n"
-    done, told = comment(runner, earlier="42")
+    assert body == f"{MARK}\n| table |\n"
+    done, told = comment(runner, said(41, "somebody", "hello"), said(42, "github-actions[bot]", body))
     assert "PATCH repos/them/theirs/issues/comments/42" in told[-1]
+
+
+@needs_jq
+@pytest.mark.parametrize(
+    ("login", "body", "author"),
+    [
+        ("somebody", f"{MARK}\nmine", "github-actions[bot]"),
+        ("another-app[bot]", f"{MARK}\nits own", "github-actions[bot]"),
+        ("github-actions[bot]", "another comment of ours", "github-actions[bot]"),
+        ("github-actions[bot]", "<!-- lockstep gate gate-jax-2 -->\nanother gate's", "github-actions[bot]"),
+        ("github-actions[bot]", f"{MARK}\nof whom nobody knows", ""),
+    ],
+)
+def test_a_comment_of_somebody_else_or_about_something_else_stays(
+    runner: Path, login: str, body: str, author: str
+) -> None:
+    done, told = comment(runner, said(42, login, body), author=author)
+    assert done.returncode == 0, done.stderr
+    assert "POST repos/them/theirs/issues/7/comments" in told[-1]
+
+
+def test_a_report_that_no_comment_holds_is_cut_between_lines(runner: Path) -> None:
+    gate(runner)
+    row = "| conv1 → conv2 |\n"
+    (runner / "lockstep" / "summary.md").write_text(5000 * row, encoding="utf-8")
+    told = {"ACTION": str(ROOT), "NAME": "gate-jax", "NUMBER": "7", "REPOSITORY": "them/theirs"}
+    done = run("Comment on the pull request", runner, **told, FAKE_AUTHOR="", FAKE_REFUSED="0")
+    assert done.returncode == 0, done.stderr
+    body = (runner / "lockstep" / "comment.md").read_text(encoding="utf-8")
+    assert 64_900 < len(body) < 65_536
+    assert set(body.splitlines()) == {MARK, row.strip(), "", CUT}
 
 
 def test_a_token_that_may_not_comment_fails_nothing(runner: Path) -> None:

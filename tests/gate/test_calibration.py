@@ -9,6 +9,7 @@ import pytest
 
 from gate import calibration
 from gate.calibration import calibrate, conditions_of, machine_of, read, store
+from gate.options import calibrating, parsed, plan_of
 from gate.plan import Plan
 from gate.results import Calibration
 from gate.statistics import rate_upper_bound
@@ -87,6 +88,15 @@ def test_calibration_under_other_conditions_is_not_used_and_stays(tmp_path: Path
 def test_blocks_chunks_and_threads_are_among_the_conditions(changes: dict[str, Any], is_same: bool) -> None:
     own, other = Plan(), dataclasses.replace(Plan(), **changes)
     assert (conditions_of("jax", "cpu", own) == conditions_of("jax", "cpu", other)) is is_same
+
+
+def test_the_command_that_measures_a_rate_gives_the_conditions_of_the_gate() -> None:
+    own = parsed([*"jax==0.9.2 jax==0.10.2 --looks 6,12 --threads 2 --batch 4 --timeout 9 --device cuda".split()])
+    words = calibrating(own, "jax")
+    assert words == "--calibrate --framework jax --device cuda --looks 6,12 --threads 2".split()
+    again = parsed(words)
+    conditions = conditions_of("jax", own.device, plan_of(own))
+    assert conditions_of(again.framework, again.device, plan_of(again)) == conditions
 
 
 def test_without_a_file_there_is_no_calibration(tmp_path: Path) -> None:
