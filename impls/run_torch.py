@@ -95,27 +95,29 @@ class TorchRunner:
         labels: Array,
     ) -> tuple[float, dict[str, Array]]:
         """Every operator reads leaves, so that what flows into a leaf comes from its own readers alone."""
-        loss = self._trainer("loss")
-        leaves = {name: self._placed(value) for name, value in substitutes.items()}
-        flowing: list[tuple[Tensor, Tensor]] = []
+        loss, (before, logits, unread) = self._trainer("loss"), _ends(self.network)
+        if logits not in substitutes:
+            raise RefusedError("bad_request", f"gradients: expected a substitute for {logits!r}, found none")
+        given = substitutes | {before: x}
+        leaves = {name: self._placed(value).requires_grad_() for name, value in given.items() if name != unread}
+        made: dict[str, Tensor] = {}
 
         def tap(name: str, value: Tensor) -> Tensor:
-            if name in cotangents:
-                flowing.append((value, self._placed(cotangents[name])))
-            leaf = leaves.setdefault(name, value.detach()).requires_grad_()
-            return leaf.clone()  # a fast source may overwrite it
+            made[name] = value
+            return leaves[name].clone() if name in leaves else value  # a fast source may overwrite it
 
-        image = self._placed(x).requires_grad_()
-        self.model.train()(image, tap, **self._masks(masks))
-        before, logits = _ends(self.network)
+        self.model.train()(leaves[before], tap, **self._masks(masks))
         value = loss(leaves[logits], self._whole(labels))
         parameters = self.source.parameters(self.model)
-        wanted = leaves | {before: image} | parameters
-        outputs, given = zip((value, torch.ones_like(value)), *flowing, strict=True)
-        found: tuple[Tensor | None, ...] = torch.autograd.grad(outputs, list(wanted.values()), given, allow_unused=True)
+        wanted = leaves | parameters
+        outputs = [value, *(made[name] for name in cotangents)]
+        flowing = [torch.ones_like(value), *map(self._placed, cotangents.values())]
+        found: tuple[Tensor | None, ...] = torch.autograd.grad(
+            outputs, list(wanted.values()), flowing, allow_unused=True
+        )
         passed = {name: gradient for name, gradient in zip(wanted, found, strict=True) if gradient is not None}
         still = {name: torch.zeros_like(w) for name, w in parameters.items()}  # nothing flows into their operators
-        return value.item(), {name: self.fetch(gradient) for name, gradient in (still | passed).items()}
+        return value.item(), self._fetched(still | passed)
 
     def train_trace(
         self,
@@ -275,11 +277,12 @@ def _declare_precision(dtype: str) -> None:
     torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
 
-def _ends(network: Path) -> tuple[str, str]:
-    """The names of a network's input and of its logits: what a last softmax reads, or else its output."""
+def _ends(network: Path) -> tuple[str, str, str | None]:
+    """The names of a network's input, of its logits, and of a last softmax behind these, which nothing reads."""
     described = json.loads(network.read_text(encoding="utf-8"))
     last = described["graph"][-1]
-    return described["input"]["name"], last["inputs"][0] if last["op"] == "softmax" else last["name"]
+    softmax = last["op"] == "softmax"
+    return described["input"]["name"], last["inputs"][0] if softmax else last["name"], last["name"] if softmax else None
 
 
 Runner = TorchRunner
