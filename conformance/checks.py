@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from statistics import geometric_mean, median_high, median_low
+from statistics import median_low
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from conformance.reference import LayerReference, Reference
 from conformance.results import Case, Check, Divergence, Outcome, Result
 from conformance.running_sum import running_sum_bound
 from conformance.storage import is_stored
+from conformance.usual import usual_error, widened
 from impls.frameworks import Variant
 from spec.network import Network
 from spec.operators import Lrn
@@ -262,14 +263,12 @@ def _end_to_end(
     if not peers and np.isfinite(relative):
         message = f"no other variant in {subject.variant.dtype} to compare with"
         return replace(result, outcome=Outcome.SKIPPED, message=message)
-    # The median of bits: a wrong peer beside one right one must not make everything usual.
-    strays = [max(measure.relative_rms(peer, expected), rule.floor) for peer in peers] or [rule.floor]
-    usual = geometric_mean((median_low(strays), median_high(strays)))
+    usual = usual_error([max(measure.relative_rms(peer, expected), rule.floor) for peer in peers] or [rule.floor])
     # The peers' errors, not its own, say over how many elements errors are spread: no fault may widen its own cap.
     # Their median, so that one broken peer does not widen everyone's.
     spread = [measure.effective_elements(peer - expected) for peer in peers] or [float(expected.size)]
     elements = median_low(spread)
-    factor = rule.factor * float(np.exp(rule.sigmas / np.sqrt(elements)))
+    factor = widened(rule, elements)
     result = replace(result, worst=relative / usual, unit="of the usual relative RMS error")
     if relative <= factor * usual:
         return result

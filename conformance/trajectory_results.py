@@ -1,9 +1,8 @@
 """Judges a trajectory: one result a parameter, which says at what step it left the oracle's, and what went first."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import exp, isfinite, sqrt
-from statistics import geometric_mean, median_high, median_low
+from math import isfinite, sqrt
 
 from conformance.caps import Trajectory
 from conformance.checks import Subject
@@ -11,6 +10,7 @@ from conformance.measure import effective_bits
 from conformance.results import Check, Divergence, Outcome, Result
 from conformance.strays import Stray
 from conformance.updates import Rates, is_bias
+from conformance.usual import Judged, judged, usual_error, widened
 
 LOSS = "loss"
 """The tap of the result about the losses of all steps."""
@@ -66,42 +66,6 @@ class Course:
         return f"{text}, the first after {change}" if step == changed else f"{text}, after {change}"
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """An error beside its cap."""
-
-    what: str
-    stray: Stray
-    usual: float
-    """RMS error of those it is compared with."""
-    factor: float
-    """How many times that it may be."""
-
-    @property
-    def ratio(self) -> float:
-        """How many times the usual error it is."""
-        if self.stray.rms == 0:
-            return 0.0
-        return self.stray.rms / self.usual if self.usual > 0 else float("inf")
-
-    @property
-    def diverged(self) -> bool:
-        """Whether it is more than it may be."""
-        return self.ratio > self.factor
-
-    def divergence(self, place: str) -> Divergence:
-        """Where it is furthest from the oracle's."""
-        return Divergence(
-            index=self.stray.index,
-            actual=self.stray.actual,
-            expected=self.stray.expected,
-            found=self.ratio,
-            unit=f"times the usual RMS error {self.usual:.3g}",
-            cap=self.factor,
-            place=place,
-        )
-
-
 def trajectory_results(
     subject: Subject, course: Course, own: Answer, peers: Sequence[Answer], rule: Trajectory
 ) -> list[Result]:
@@ -120,8 +84,8 @@ def _loss_result(subject: Subject, course: Course, own: Answer, peers: Sequence[
         return replace(result, outcome=Outcome.FAILED, message=message)
     errors = _relative(own.losses, course.losses)
     theirs = [_root_mean_square(_relative(peer.losses, course.losses)) for peer in peers]
-    usual = _usual([max(error, rule.floor) for error in theirs if isfinite(error)] or [rule.floor])
-    factor = _factor(rule, len(errors))
+    usual = usual_error([max(error, rule.floor) for error in theirs if isfinite(error)] or [rule.floor])
+    factor = widened(rule, len(errors))
     worst = max(errors) / usual
     result = replace(result, worst=worst, rms=max(errors), unit="of the usual relative error")
     if worst <= factor:
@@ -148,11 +112,11 @@ def _parameter_result(
     if all(size.velocity == 0 for size in sizes):
         return replace(result, outcome=Outcome.FAILED, message="vacuous: it never moves; use another seed")
     steps = [
-        (course.when(step, is_bias(name)), _measured(own.strays[step][name], size, _of(peers, step, name), rule))
+        (course.when(step, is_bias(name)), _judged(own.strays[step][name], size, _of(peers, step, name), rule))
         for step, size in enumerate(sizes)
     ]
     if name in own.resumed_strays:
-        last = _measured(own.resumed_strays[name], sizes[-1], _of(peers, -1, name), rule)
+        last = _judged(own.resumed_strays[name], sizes[-1], _of(peers, -1, name), rule)
         steps.append((f"resumed, after step {len(sizes)}", last))
     relative = max(
         errors[name].velocity.rms / size.velocity
@@ -161,14 +125,16 @@ def _parameter_result(
     )
     result = replace(
         result,
-        worst=max(measured.ratio for _, both in steps for measured in both),
+        worst=max(each.ratio for _, both in steps for each in both.values()),
         rms=relative,
         effective_bits=effective_bits(relative),
     )
     for when, both in steps:
-        if diverged := [measured for measured in both if measured.diverged]:
-            what = " and ".join(measured.what for measured in diverged)
-            return _failed(result, f"{when}: {what} diverged first", diverged[0], rule)
+        if diverged := [what for what, each in both.items() if each.diverged]:
+            first = both[diverged[0]]
+            divergence = first.divergence(rule.place)
+            message = f"{when}: {' and '.join(diverged)} diverged first: {first.stray.unusable or divergence}"
+            return replace(result, outcome=Outcome.FAILED, message=message, divergence=divergence)
     if name in own.resumed:
         return replace(result, outcome=Outcome.FAILED, message=own.resumed[name])
     return result
@@ -178,38 +144,16 @@ def _of(peers: Sequence[Answer], step: int, name: str) -> list[Strays]:
     return [peer.strays[step][name] for peer in peers]
 
 
-def _failed(result: Result, what: str, measured: _Measured, rule: Trajectory) -> Result:
-    unusable = measured.stray.unusable
-    divergence = None if unusable else measured.divergence(rule.place)
-    message = f"{what}: {unusable or divergence}"
-    return replace(result, outcome=Outcome.FAILED, message=message, divergence=divergence)
-
-
-def _measured(own: Strays, sizes: Sizes, peers: Sequence[Strays], rule: Trajectory) -> tuple[_Measured, _Measured]:
-    """The errors of velocity and parameter.
+def _judged(own: Strays, sizes: Sizes, peers: Sequence[Strays], rule: Trajectory) -> dict[str, Judged]:
+    """The errors of velocity and parameter, in the order in which they go wrong.
 
     What a parameter has moved by is often far less than it is, so its error is not held against its size: one rounding
     of it is allowed, and else what is usual, which is as much of its motion as of the others'.
     """
-    velocity = _compared("its velocity", own.velocity, [peer.velocity for peer in peers], sizes.velocity, rule)
-    parameter = _compared("the parameter", own.parameter, [peer.parameter for peer in peers], sizes.parameter, rule)
-    return velocity, parameter
-
-
-def _compared(what: str, own: Stray, peers: Iterable[Stray], size: float, rule: Trajectory) -> _Measured:
-    usable = [peer for peer in peers if isfinite(peer.rms)]
-    floor = rule.floor * size
-    usual = _usual([max(peer.rms, floor) for peer in usable] or [floor])
-    return _Measured(what, own, usual, _factor(rule, median_low([peer.elements for peer in usable] or [own.elements])))
-
-
-def _usual(errors: Sequence[float]) -> float:
-    """The median of bits, as end to end: a wrong peer beside one right one must not make everything usual."""
-    return geometric_mean((median_low(errors), median_high(errors))) if min(errors) > 0 else median_low(errors)
-
-
-def _factor(rule: Trajectory, elements: float) -> float:
-    return rule.factor * exp(rule.sigmas / sqrt(elements))
+    return {
+        "its velocity": judged(own.velocity, [peer.velocity for peer in peers], sizes.velocity, rule),
+        "the parameter": judged(own.parameter, [peer.parameter for peer in peers], sizes.parameter, rule),
+    }
 
 
 def _relative(losses: Sequence[float], expected: Sequence[float]) -> list[float]:
