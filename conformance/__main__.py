@@ -10,7 +10,7 @@ from typing import get_args
 
 from conformance.lane import LANES
 from conformance.memory import require_memory
-from conformance.options import add_worker_options, entrants_of, seed_number
+from conformance.options import add_worker_options, entrants_of, original_of, seed_number
 from conformance.own_weights import checked
 from conformance.participants import Files, Settings
 from conformance.report import Report
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> Exit:
     require_memory(network, options.batch)
     report_folder = Path(options.report)
     with progress() as tell:
-        entrants = entrants_of(network, options, tell)
+        entrants = entrants_of(network, options, tell) + original_of(options, tell)
         cases = _cases(network, options, tell)
         settings = Settings(options.threads, options.timeout, progress=tell, repeats=options.repeats)
         columns = run(network, entrants, cases, settings, options.lanes)
@@ -69,6 +69,7 @@ def _parser() -> Arguments:
         metavar="SETS",
         help="paper, scaled, or a safetensors file; default: paper (if the spec has it), scaled",
     )
+    add("--original", metavar="MODEL.onnx", help="the file that --spec and --weights were imported from, run beside")
     add(
         "--inputs",
         type=words(get_args(InputKind)),

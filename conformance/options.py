@@ -4,6 +4,7 @@ import os
 import shlex
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
+from pathlib import Path
 
 from conformance.participants import Entrant
 from impls.client import framework_command
@@ -85,3 +86,23 @@ def entrants_of(network: Network, options: Namespace, tell: Callable[[str], None
             raise InputError(f"--runner {name}: expected a command, found none")
         entrants.append(Entrant(variant(name, "runner", "runner"), program, None))
     return entrants
+
+
+def original_of(options: Namespace, tell: Callable[[str], None]) -> list[Entrant]:
+    """The ONNX file that the network was imported from, as one more who takes part; none where none is named.
+
+    Raises InputError, and NotRunError where an environment cannot be made.
+    """
+    if not options.original:
+        return []
+    model = Path(options.original)
+    if not model.is_file():
+        raise InputError(f"--original: expected an ONNX file, found none at {options.original!r:.200}")
+    if not (options.weights or "").endswith(".safetensors"):
+        raise InputError(
+            "--original: expected --weights FILE.safetensors beside it, which `python -m spec import --weights` wrote "
+            "of that file: it has weights of its own"
+        )
+    python = pythons_of(["onnx"], [pair for pair in options.python if pair[0] == "onnx"], options.locked, tell)["onnx"]
+    variant = Variant("original", options.device, options.dtype, "file", "original")
+    return [Entrant(variant, tuple(framework_command("onnx_file", python)), model.resolve())]

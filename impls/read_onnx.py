@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import numpy_helper
-from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_tensor, uses_external_data
+from onnx.external_data_helper import load_external_data_for_tensor, uses_external_data
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import infer_shapes
 
@@ -63,7 +63,7 @@ def read_model(
     if output is None and len(outputs) != 1:
         raise InputError(f"{path}: expected one output, found {_listed(outputs)}; choose one with --output-name")
     chosen = output or outputs[0]
-    nodes = _needed(path, model, chosen)
+    nodes = _needed(path, model, known, chosen)
     _fold(path, model, nodes, known, (name, shape), opset)
     left = [node for node in nodes if not all(value in known for value in node.output if value)]
     read = {value for node in left for value in node.input if value in known}
@@ -123,7 +123,7 @@ def _opset(path: Path, model: onnx.ModelProto) -> int:
     newest = onnx.defs.onnx_opset_version()
     if not FIRST_OPSET <= versions[0] <= newest:
         raise InputError(f"{path}: expected an opset from {FIRST_OPSET} to {newest}, found {versions[0]}")
-    return versions[0]
+    return int(versions[0])
 
 
 def _initialisers(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
@@ -139,21 +139,20 @@ def _initialisers(path: Path, model: onnx.ModelProto) -> dict[str, Array]:
 def _load_external(path: Path, tensor: onnx.TensorProto) -> None:
     """Read a tensor from the file beside the model that it names."""
     label = f"{path}: tensor {tensor.name[:80]!r}"
-    try:
-        info = ExternalDataInfo(tensor)
-    except (TypeError, ValueError) as error:
-        raise InputError(f"{label}: expected a place of external data, found: {error}") from None
+    claims = {entry.key: entry.value for entry in tensor.external_data}
+    location, wanted = claims.get("location", ""), _bytes(path, tensor)
+    begin, length = (claims.get(key) or default for key, default in (("offset", "0"), ("length", str(wanted))))
     folder = path.resolve().parent
-    place = (folder / info.location).resolve()
-    if not info.location or not place.is_relative_to(folder):
-        raise InputError(f"{label}: expected external data in the model's folder, found {info.location[:200]!r}")
+    place = (folder / location).resolve()
+    if not location or not place.is_relative_to(folder):
+        raise InputError(f"{label}: expected external data in the model's folder, found {location[:200]!r}")
     if not place.is_file():
-        raise InputError(f"{label}: expected external data in {info.location[:200]!r}, found no such file")
-    begin, wanted = info.offset or 0, _bytes(path, tensor)
-    if begin < 0 or begin + wanted > place.stat().st_size or info.length not in (None, wanted):
+        raise InputError(f"{label}: expected external data in {location[:200]!r}, found no such file")
+    size = place.stat().st_size
+    if not begin.isdecimal() or length != str(wanted) or int(begin[:20]) + wanted > size:
         raise InputError(
-            f"{label}: expected {wanted:,} bytes at {begin:,} of {info.location[:200]!r}, found a file of "
-            f"{place.stat().st_size:,}, of which {info.length or 0:,} are claimed"
+            f"{label}: expected {wanted:,} bytes in {location[:200]!r}, found {length[:20]} claimed from byte "
+            f"{begin[:20]} on of {size:,}"
         )
     load_external_data_for_tensor(tensor, str(folder))
 
@@ -167,7 +166,7 @@ def _bytes(path: Path, tensor: onnx.TensorProto) -> int:
         item = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     except KeyError:
         raise InputError(f"{label}: expected a known element type, found {tensor.data_type}") from None
-    return int(item) * prod(tensor.dims)
+    return int(item * prod(tensor.dims))
 
 
 def _array(path: Path, tensor: onnx.TensorProto) -> Array:
@@ -214,12 +213,12 @@ def _input(
     return entry.name, shape
 
 
-def _needed(path: Path, model: onnx.ModelProto, output: str) -> list[onnx.NodeProto]:
+def _needed(path: Path, model: onnx.ModelProto, known: Mapping[str, Array], output: str) -> list[onnx.NodeProto]:
     """The nodes that the output depends on, in the order of the file."""
     makers: dict[str, onnx.NodeProto] = {}
     for node in model.graph.node:
         for value in filter(None, node.output):
-            if value in makers:
+            if value in makers or value in known:
                 raise InputError(f"{path}: expected every value once, found {value[:80]!r} twice")
             makers[value] = node
     if output not in makers:

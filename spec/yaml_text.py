@@ -14,7 +14,7 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/-]*")
 
 def network_text(network: Network, remark: str) -> str:
     """The spec of `network`; `remark`, one line, becomes the comment above it."""
-    content = network.model_dump(mode="json", exclude_none=True)
+    content = network.model_dump(mode="json", exclude={"graph"})
     before = network.input.name
     lines = [
         "# yaml-language-server: $schema=../network.schema.json",
@@ -25,7 +25,8 @@ def network_text(network: Network, remark: str) -> str:
         "",
         "graph:",
     ]
-    for operator, fields in zip(network.graph, content["graph"], strict=True):
+    for operator in network.graph:
+        fields = operator.model_dump(mode="json", exclude_none=True)
         shown = {"name": fields["name"], "op": fields["op"], **fields}
         if operator.reads == (before,):
             shown.pop("inputs", None)
@@ -33,7 +34,7 @@ def network_text(network: Network, remark: str) -> str:
         stated = [line for key, value in shown.items() for line in _entry(key, _compact(key, value), 4)]
         lines += [f"  - {stated[0].strip()}", *stated[1:], ""]
     for key in ("expect", "preprocessing", "training", "evaluation"):
-        if key in content:
+        if content[key] is not None:
             lines += [*_entry(key, content[key], 0), ""]
     return "\n".join(lines).rstrip() + "\n"
 

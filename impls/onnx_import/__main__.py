@@ -1,6 +1,7 @@
 """`python -m spec import MODEL.onnx -o SPEC.yaml`: an ONNX file as a spec, its initialisers as canonical weights."""
 
 import json
+import os
 import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
@@ -66,9 +67,10 @@ def _read(python: str, options: Namespace, output: Path) -> tuple[Mapping[str, A
     command = [python, "-m", "impls.read_onnx", str(options.model), str(output)]
     for option, value in (("--input-shape", options.input_shape), ("--output-name", options.output_name)):
         command += [option, value] if value else []
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
     try:
         done = subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
+            command, env=environment, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
         )
     except subprocess.TimeoutExpired:
         raise NotRunError(f"{options.model}: expected to be read within {PATIENCE_S} s; it was not") from None

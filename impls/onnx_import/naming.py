@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from spec.identifiers import checked_identifier
 
 #: Names that programs give where nobody chose one: `n12`, `r3`, `node_17`, `Conv_4`, `/features/0/Conv`'s last part.
-_NUMBERED = re.compile(r"([a-z]{0,2}|node|val|tensor|op)_?\d+")
+_NUMBERED = re.compile(r"([a-z]?|node|val|tensor|op)_?\d+")
 #: What parameters are called behind the name of their layer.
 _TAILS = re.compile(r"([_./](w|b|s|rm|riv|weight|bias|scale|shift|mean|var|running|kernel|gamma|beta|bn|0))+$")
 
@@ -22,9 +22,10 @@ class Names:
 
     def chosen(self, kind: str, node: str, tensors: list[str], output: str) -> str:
         """The name of a node: its own; else that of its parameters; else its output's; else its kind and a number."""
-        for candidate in (node, _TAILS.sub("", _common_start(tensors)), output):
+        own = ["" if _NUMBERED.fullmatch(text.lower()) else text for text in (node, output)]
+        for candidate in (own[0], _TAILS.sub("", _common_start(tensors)), own[1]):
             name = identifier(candidate)
-            if name and not _NUMBERED.fullmatch(name) and name not in self._taken:
+            if name and name not in self._taken:
                 self._taken.add(name)
                 return name
         return self.numbered(kind)

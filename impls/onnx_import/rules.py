@@ -257,13 +257,20 @@ def _mul(self: Importer, node: Node) -> None:
 
 
 def _affine(self: Importer, node: Node, constants: list[int], is_factor: bool) -> None:
-    """A factor or a summand a channel: part of the layer before it where that has one, else a batch norm of its own."""
+    """A factor or a summand a channel: part of the layer before it where that has one, else a batch norm of its own.
+
+    One factor below 1 for everything is what dropout leaves when it evaluates, in the convention of 2012.
+    """
     if len(node.inputs) != 2 or len(constants) != 1:
         raise UnsupportedError("expected one activation and one constant")
     index = 1 - constants[0]
     read = self.value(node, index)
     shape = self.shape(read)
     given = self.parameter(node, constants[0], "a constant")
+    if is_factor and given.size == 1 and 0 < given.flat[0] < 1:
+        share = _shortest(1.0 - float(given.flat[0]))
+        self.add(node, {"op": "dropout", "drop_probability": share, "convention": "test_time"}, (read,))
+        return
     try:
         # ONNX before opset 7 aligned a constant with `axis`; afterwards shapes are aligned from the right.
         axis = node.attributes.get("axis")

@@ -1,0 +1,236 @@
+"""ONNX files become specs: what they say is kept, what a spec cannot say is listed, and nothing else is written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from impls.environments import interpreter
+from impls.onnx_import.naming import Names, identifier
+from spec.load import load
+from spec.network import Network
+from spec.tensors import read
+from spec.yaml_text import network_text
+
+ROOT = Path(__file__).parents[2]
+#: Parameters of the networks that the onnx package ships without weights: those of their papers and model zoos.
+LIGHT = {
+    "bvlc_alexnet": 60_965_224,
+    "inception_v1": 6_998_552,
+    "resnet50": 25_557_032,
+    "squeezenet": 1_235_496,
+    "vgg19": 143_667_240,
+    "zfnet512": 87_250_536,
+}
+
+
+@pytest.fixture(scope="session")
+def onnx_python() -> Path:
+    return interpreter("onnx", print)
+
+
+@pytest.fixture(scope="session")
+def models(onnx_python: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([onnx_python, ROOT / "tests" / "impls" / "onnx_models.py", folder], check=True)
+    return folder
+
+
+def run(onnx_python: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "spec", "import", *arguments, "--python", f"onnx={onnx_python}"]
+    return subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def imported(onnx_python: Path, model: Path, folder: Path, *options: str) -> tuple[Network, dict[str, np.ndarray]]:
+    """The spec and the weights that the command writes."""
+    spec, weights = folder / f"{model.stem}.yaml", folder / f"{model.stem}.safetensors"
+    done = run(onnx_python, model, "-o", spec, "--weights", weights, *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return load(spec), read(weights)
+
+
+def graph(network: Network) -> list[tuple[str, str]]:
+    return [(operator.name, operator.op) for operator in network.graph]
+
+
+def test_an_exporters_patterns_become_operators(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    network, weights = imported(onnx_python, models / "exported.onnx", tmp_path)
+    assert graph(network) == [
+        ("features_conv_a", "conv"),
+        ("relu_out", "relu"),
+        ("rows", "flatten"),
+        ("kept", "dropout"),
+        ("head", "dense"),
+        ("y", "softmax"),
+    ]
+    conv, dropout = network.graph[0], network.graph[3]
+    assert conv.model_dump(include={"stride", "pads", "bias"}) == {"stride": (2, 2), "pads": (1, 1, 1, 1), "bias": True}
+    assert dropout.model_dump(include={"drop_probability", "convention"}) == {
+        "drop_probability": 0.25,
+        "convention": "inverted",
+    }
+    assert network.layers[0].output_shape == (4, 5, 4)
+    assert {name: value.shape for name, value in weights.items()} == network.tensor_shapes
+
+
+def test_factors_and_summands_join_the_layer_before_them(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    network, weights = imported(onnx_python, models / "scaled.onnx", tmp_path)
+    assert [op for _, op in graph(network)] == [
+        "batch_norm",
+        "relu",
+        "batch_norm",
+        "avg_pool",
+        "global_avg_pool",
+        "flatten",
+        "dropout",
+        "dense",
+    ]
+    first, own, head = network.graph[0].name, network.graph[2].name, network.graph[-1].name
+    assert network.graph[-2].model_dump(include={"drop_probability", "convention"}) == {
+        "drop_probability": 0.5,
+        "convention": "test_time",
+    }
+    np.testing.assert_array_equal(weights[f"{own}.mean"], np.zeros(3, np.float32))
+    np.testing.assert_array_equal(weights[f"{own}.variance"], np.ones(3, np.float32))
+    # The factor of the file, which stands alone in the second batch norm, is part of the first one's scale.
+    factor = weights[f"{own}.scale"]
+    assert np.abs(weights[f"{first}.scale"] / factor).max() < 5
+    assert weights[f"{head}.weight"].shape == (4, 3)
+
+
+def test_attributes_of_old_opsets_are_read(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    network, _ = imported(onnx_python, models / "old.onnx", tmp_path)
+    assert [op for _, op in graph(network)] == ["lrn", "max_pool", "dropout", "flatten", "tanh", "softmax"]
+    assert network.graph[0].model_dump(include={"n", "k", "alpha", "alpha_convention", "beta"}) == {
+        "n": 3,
+        "k": 2.0,
+        "alpha": 3e-4,
+        "alpha_convention": "mean",
+        "beta": 0.75,
+    }
+
+
+def test_tensors_are_read_from_a_file_beside_the_model(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    network, weights = imported(onnx_python, models / "beside.onnx", tmp_path)
+    assert [op for _, op in graph(network)] == ["batch_norm"]
+    np.testing.assert_array_equal(weights[f"{network.output}.scale"], np.array([1, 2, 3], np.float32))
+
+
+def test_an_open_shape_is_stated_by_an_option(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    network, _ = imported(onnx_python, models / "open.onnx", tmp_path, "--input-shape", "3,20,30")
+    assert network.input.shape == (3, 20, 30)
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_networks_of_the_onnx_package_have_their_totals(name: str, onnx_python: Path, tmp_path: Path) -> None:
+    asked = "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend' / 'test' / 'data' / 'light')"
+    folder = subprocess.run([onnx_python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    spec = tmp_path / f"{name}.yaml"
+    done = run(onnx_python, Path(folder) / f"light_{name}.onnx", "-o", spec)
+    assert done.returncode == 0, done.stderr
+    assert load(spec).parameters == LIGHT[name]
+
+
+def test_all_nodes_that_a_spec_cannot_say_are_listed(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    model = models / "unsupported.onnx"
+    done = run(onnx_python, model, "-o", tmp_path / "spec.yaml", "--weights", tmp_path / "weights")
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"error: {model}: LeakyRelu leak (opset 13): no operator of the spec does that",
+        f"error: {model}: Transpose turn (opset 13): no operator of the spec does that",
+        f"error: {model}: Conv wide (opset 13): expected dilations=[1, 1], found [2, 2]",
+    ]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("open", "input 'x': expected a known shape behind the batch, found 'batch', 3, 'height', 'width'; state it"),
+        ("wrong_size", "Gemm y (opset 13): expected 5 input features, found 6"),
+        ("huge", "'c': expected less than 2 GiB, found the shape [1048576, 1048576]"),
+        ("outside", "tensor 'w': expected external data in the model's folder, found '../secret.bin'"),
+        ("beyond", "tensor 'w': expected 12 bytes in 'beside.bin', found 12 claimed from byte 8 on of 16"),
+        ("short", "tensor 'w': expected 4,000,000 bytes for its shape [1000, 1000], found 4"),
+        ("twice", "expected every value once, found 'w' twice"),
+        ("ancient", "expected an opset from 3 to"),
+        ("two_inputs", "expected a network of one input, found 'x', 'z'"),
+        ("text", "expected an ONNX model, found a file that is none, or truncated"),
+        ("truncated", "expected an ONNX model, found a file that is none, or truncated"),
+        ("empty", "expected an ONNX model, found none in 0 bytes"),
+        ("giant", "expected a file of less than 2 GiB, found 3,221,225,472 bytes; store tensors outside"),
+        ("absent", "expected a readable ONNX file, found: No such file or directory"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    name: str, message: str, onnx_python: Path, models: Path, tmp_path: Path
+) -> None:
+    done = run(onnx_python, models / f"{name}.onnx", "-o", tmp_path / "spec.yaml", "--weights", tmp_path / "weights")
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2
+    assert message in line
+    assert line.startswith(f"error: {models / name}.onnx: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_graph_is_the_same_after_export_and_import(onnx_python: Path, tmp_path: Path) -> None:
+    """Our own ONNX source of the narrow network, saved with weights, is that network again."""
+    from impls.generate import write_source
+    from spec.store import Store
+
+    network = load("alexnet_narrow")
+    source, weights = write_source(network, "onnx", tmp_path), Store().weights_file(network, "scaled", 3)
+    program = (
+        "import sys, onnx; sys.path.insert(0, sys.argv[1]); from impls.runner import import_source;"
+        "from pathlib import Path; from spec.tensors import read;"
+        "onnx.save(import_source(sys.argv[2]).build(read(Path(sys.argv[3]))), sys.argv[4])"
+    )
+    model = tmp_path / "again.onnx"
+    subprocess.run([onnx_python, "-c", program, str(ROOT), str(source), str(weights), str(model)], check=True)
+    again, tensors = imported(onnx_python, model, tmp_path)
+
+    def comparable(one: Network) -> list[dict[str, object]]:
+        dumped = [json.loads(operator.model_dump_json(exclude={"source"})) for operator in one.graph]
+        return [
+            {**fields, "alpha": one.graph[index].alpha_sum, "alpha_convention": "sum"}  # type: ignore[union-attr]
+            if fields["op"] == "lrn"
+            else fields
+            for index, fields in enumerate(dumped)
+        ]
+
+    assert comparable(again) == comparable(network)
+    for name, value in read(weights).items():
+        np.testing.assert_array_equal(tensors[name], value)
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("/features/0/Conv", "features_0_conv"),
+        ("gpu_0/fc1", "gpu_0_fc1"),
+        ("0", ""),
+        ("class", ""),
+        ("Ünïx", "n_x"),
+    ],
+)
+def test_names_are_kept_where_they_can_be(text: str, name: str) -> None:
+    assert identifier(text) == name
+
+
+def test_numbered_names_give_way_to_better_ones() -> None:
+    names = Names(["image"])
+    assert names.chosen("conv", "n12", ["conv1_w_0", "conv1_b_0"], "r3") == "conv1"
+    assert names.chosen("relu", "n13", [], "r4") == "relu1"
+    assert names.chosen("relu", "image", [], "r5") == "relu2"
+    assert names.chosen("fc", "n14", ["gpu_0/fc6_w_0", "gpu_0/fc6_b_0"], "r6") == "gpu_0_fc6"
+
+
+@pytest.mark.parametrize("name", ["alexnet", "alexnet_code2012", "alexnet_owt"])
+def test_the_text_of_a_network_reads_as_the_network(name: str, tmp_path: Path) -> None:
+    network = load(name)
+    path = tmp_path / "again.yaml"
+    path.write_text(network_text(network, "again"), encoding="utf-8")
+    assert load(path) == network
