@@ -37,7 +37,8 @@ def _bytes_on_the_way(layer: Layer, batch: int) -> int:
     match layer.operator:
         case Conv() as operator:
             channels, *_ = layer.input_shape
-            patches = channels // operator.groups * prod(operator.kernel) * prod(layer.output_shape[1:])
+            # Those of one image and group, while those of the one before are still there.
+            patches = 2 * channels // operator.groups * prod(operator.kernel) * prod(layer.output_shape[1:])
             return FLOAT64_BYTES * (batch * _padded(layer.input_shape, operator.pads) + patches)
         case MaxPool() | AvgPool() as operator:
             return FLOAT64_BYTES * batch * _padded(layer.input_shape, operator.pads)

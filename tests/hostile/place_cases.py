@@ -97,10 +97,14 @@ CASES: Cases = {
     "pattern": named("*.yaml", NEITHER),
     "option": named("--report=x", "expected one argument"),
     "line break in a file's name": Hostile(
-        lambda folder: (folder / "a\nb.yaml").write_text(""), "a b.yaml:1: expected a mapping", ("--spec", "a\nb.yaml", *RUNNER)
+        lambda folder: (folder / "a\nb.yaml").write_text(""),
+        "a b.yaml:1: expected a mapping",
+        ("--spec", "a\nb.yaml", *RUNNER),
     ),
     "escape in a file's name": Hostile(
-        lambda folder: (folder / "a\x1b[2J.yaml").write_text(""), r"a\x1b[2J.yaml:1:", ("--spec", "a\x1b[2J.yaml", *RUNNER)
+        lambda folder: (folder / "a\x1b[2J.yaml").write_text(""),
+        r"a\x1b[2J.yaml:1:",
+        ("--spec", "a\x1b[2J.yaml", *RUNNER),
     ),
     # Weights.
     "folder of weights": weights_at(Path.mkdir, f"{WEIGHTS}: expected a regular file, found a folder"),
@@ -110,4 +114,4 @@ CASES: Cases = {
     "weights that link to themselves": weights_at(link(WEIGHTS), f"{WEIGHTS}"),
     "weights that are nowhere": weights_at(lambda _: None, f"'{WEIGHTS}'"),
     "weights of a terabyte": weights_at(sparse, f"{WEIGHTS}: expected a JSON header"),
-}  # fmt: skip
+}

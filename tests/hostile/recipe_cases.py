@@ -68,7 +68,7 @@ CASES: Cases = {
     "80,000 epochs": steps(",".join(map(str, range(1, 80_000))), "schedule: expected steps before epoch 90, found 90"),
     "override of another path": recipe(
         OVERRIDES,
-        f"      ../../conv1.bias: {{kind: constant, value: 1.0}}\n",
+        "      ../../conv1.bias: {kind: constant, value: 1.0}\n",
         "training.initialisers.overrides: expected the name of a parameter, found '../../conv1.bias'",
     ),
     "9,000 overrides": recipe(

@@ -46,6 +46,15 @@ def repeated(operator: str, count: int, shape: str) -> Hostile:
     return Hostile(whole.leaves, "small needs about")
 
 
+def terabytes_of_patches() -> Hostile:
+    """A small image and a small kernel whose patches, side by side, would fill 67 TB."""
+    operator = "name: a, op: conv, out_channels: 1, kernel: 1000, stride: 1, pads: 0, groups: 1, bias: false"
+    totals = "parameters: 1000000, macs: 9006001000000, neurons: 9006001"
+    head = HEAD.replace("[4, 9, 7]", "[1, 4000, 4000]")
+    whole = file(f"{head}graph: [{{{operator}}}]\nexpect: {{shapes: {{a: [1, 3001, 3001]}}, {totals}}}\n", "")
+    return Hostile(whole.leaves, "small needs about 134,2")
+
+
 CASES: Cases = {
     # Whole numbers.
     "extent of 2³¹": conv("out_channels: 6", "out_channels: 2147483648", f"11: layer 'conv1': out_channels: {EXTENT}"),
@@ -161,5 +170,6 @@ CASES: Cases = {
         ),
         f"10: layer 'conv1': expected a padded input {ELEMENTS}",
     ),
+    "patches of terabytes": terabytes_of_patches(),
     "tensors that fit each, and not together": repeated("op: relu", 4000, "[3, 20000, 20000]"),
 }

@@ -96,15 +96,20 @@ CASES: Cases = {
     # No tensors at all.
     "empty": weights(b"", f"{WEIGHTS}: expected a safetensors file, found 0 bytes"),
     "seven bytes": weights(b"\0" * 7, f"{WEIGHTS}: expected a safetensors file, found 7 bytes"),
-    "pickle": weights(pickle.dumps(Touches()), f"{WEIGHTS}: expected a safetensors file, found a pickle, which is never read"),
+    "pickle": weights(
+        pickle.dumps(Touches()), f"{WEIGHTS}: expected a safetensors file, found a pickle, which is never read"
+    ),
     "old pickle": weights(pickle.dumps(Touches(), 2), f"{WEIGHTS}: expected a safetensors file, found a pickle"),
     "oldest pickle": weights(pickle.dumps(Touches(), 0), f"{WEIGHTS}: expected a header of at most"),
     "checkpoint of torch": weights(
-        archive("archive/data.pkl", pickle.dumps(Touches())), f"{WEIGHTS}: expected a safetensors file, found a zip archive"
+        archive("archive/data.pkl", pickle.dumps(Touches())),
+        f"{WEIGHTS}: expected a safetensors file, found a zip archive",
     ),
     "checkpoint of torch by its own name": named("mine.pt", archive("archive/data.pkl", pickle.dumps(Touches()))),
     "pickle by its own name": named("mine.pkl", pickle.dumps(Touches())),
-    "archive of NumPy": weights(archive("a.npy", array_of_objects()), f"{WEIGHTS}: expected a safetensors file, found a zip"),
+    "archive of NumPy": weights(
+        archive("a.npy", array_of_objects()), f"{WEIGHTS}: expected a safetensors file, found a zip"
+    ),
     "array of objects": weights(array_of_objects(), f"{WEIGHTS}: expected a header of at most"),
     "HDF5": weights(b"\x89HDF\r\n\x1a\n" + bytes(1000), f"{WEIGHTS}: expected a header of at most"),
     "compressed": weights(gzip.compress(bytes(10**7)), f"{WEIGHTS}: expected a header of at most"),
@@ -112,7 +117,9 @@ CASES: Cases = {
     # Headers.
     "header of 2⁶³ bytes": weights(struct.pack("<Q", 2**63) + b"{}", f"{WEIGHTS}: expected a header of at most"),
     "header of 2⁶⁴ − 1 bytes": weights(b"\xff" * 8 + b"{}", f"{WEIGHTS}: expected a header of at most"),
-    "header one byte longer than its file": weights(struct.pack("<Q", 3) + b"{}", f"{WEIGHTS}: expected a header of at most"),
+    "header one byte longer than its file": weights(
+        struct.pack("<Q", 3) + b"{}", f"{WEIGHTS}: expected a header of at most"
+    ),
     "header of 100 MB": huge_claim(),
     "header of 4 MiB of nothing": header(b'{"a":[' + b"{}," * 1_390_000 + b"{}]}", f"'a': {ENTRY}"),
     "header of 60,000 tensors": header(
@@ -144,7 +151,9 @@ CASES: Cases = {
     "extent that is true": entry(f"'{NAME}': {ENTRY}", shape=[True]),
     "extent as text": entry(f"'{NAME}': {ENTRY}", shape=["6"]),
     "extent of 4,000 digits": entry(f"'{NAME}': {ENTRY}", shape=[10**4000]),
-    "extent of 5,000 digits": header(b'{"a": {"shape": [1' + b"0" * 5000 + b"]}}", "expected a JSON header, found: Exceeds"),
+    "extent of 5,000 digits": header(
+        b'{"a": {"shape": [1' + b"0" * 5000 + b"]}}", "expected a JSON header, found: Exceeds"
+    ),
     "32 extents of 4,000 digits": entry(f"'{NAME}': {ENTRY}", shape=[10**4000] * 32),
     "exabyte": entry(f"'{NAME}': expected 1152921504606846976 bytes for its shape, found 24", shape=[2**58]),
     "nothing times an exabyte": entry(f"'{NAME}': {ENTRY}", shape=[0, 2**60, 2**60], data_offsets=[0, 0]),
@@ -154,11 +163,17 @@ CASES: Cases = {
     "offset that is none": entry(f"'{NAME}': {ENTRY}", data_offsets=[float("nan"), 24]),
     "offsets the other way": entry(f"'{NAME}': expected 24 bytes for its shape, found -24", data_offsets=[24, 0]),
     "offsets that overlap": entry("expected tensors one after the other, found an overlap", data_offsets=[0, 24]),
-    "offsets beyond the file": entry("expected tensors one after the other, found a gap", data_offsets=[10**9, 10**9 + 24]),
+    "offsets beyond the file": entry(
+        "expected tensors one after the other, found a gap", data_offsets=[10**9, 10**9 + 24]
+    ),
     "offsets too near": entry(f"'{NAME}': expected 24 bytes for its shape, found 4", data_offsets=[432, 436]),
     # Data.
-    "less data than told": weights(packed(json.dumps(right()).encode(), bytes(BYTES - 1)), f"expected {BYTES} bytes of data"),
-    "more data than told": weights(packed(json.dumps(right()).encode(), bytes(BYTES + 1)), f"expected {BYTES} bytes of data"),
+    "less data than told": weights(
+        packed(json.dumps(right()).encode(), bytes(BYTES - 1)), f"expected {BYTES} bytes of data"
+    ),
+    "more data than told": weights(
+        packed(json.dumps(right()).encode(), bytes(BYTES + 1)), f"expected {BYTES} bytes of data"
+    ),
     "value that is none": values(float("nan"), f"'{NAME}': expected finite values, found nan at [0]"),
     "infinite value": values(float("-inf"), f"'{NAME}': expected finite values, found -inf at [0]"),
-}  # fmt: skip
+}

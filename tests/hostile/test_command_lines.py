@@ -1,0 +1,66 @@
+"""The dearest of the hostile cases, and those with code in them, through every program's real command line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.hostile.case import Hostile
+from tests.hostile.corpus import CORPUS
+from tests.hostile.test_corpus import MOST_BYTES, MOST_S
+
+ROOT = Path(__file__).parents[2]
+#: What a program's imports may take beside the case itself: bench and gate import SciPy and matplotlib.
+IMPORTS_S = 5.0
+
+_MAXRSS_BYTES = 1 if sys.platform == "darwin" else 1024
+
+#: A case, the program, and the words before the spec.
+DEAREST: dict[str, tuple[str, tuple[str, ...]]] = {
+    "yaml: 45,000 unknown keys": ("spec", ("check",)),
+    "yaml: a flow of mappings": ("spec", ("show",)),
+    "yaml: billion laughs": ("bench", ("--spec",)),
+    "yaml: tag that calls a function": ("impls.generate", ()),
+    "name: end of a docstring": ("impls.generate", ()),
+    "value: cycle of 4,096": ("gate", ("jax==0.9.2", "jax==0.10.2", "--spec")),
+    "yaml: 4,000 operators with ten unknown keys": ("conformance", ("--spec",)),
+}
+
+
+def measured(folder: Path, command: list[str]) -> tuple[int, str, str, float, int]:
+    """Exit code, standard output, standard error, processor time in seconds and peak memory in bytes of a command."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "LOCKSTEP_CACHE": str(folder / "cache")}
+    with (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+        )
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    said, complained = ((folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
+    return process.returncode, said, complained, used.ru_utime + used.ru_stime, used.ru_maxrss * _MAXRSS_BYTES
+
+
+@pytest.mark.parametrize("name", DEAREST)
+def test_every_program_ends_with_one_line_in_time(name: str, tmp_path: Path) -> None:
+    case: Hostile = CORPUS[name]
+    program, words = DEAREST[name]
+    case.leaves(tmp_path)
+    code, out, err, cpu_s, peak_bytes = measured(tmp_path, [sys.executable, "-m", program, *words, "spec.yaml"])
+    assert (code, out) == (2, ""), err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert case.says in err
+    assert cpu_s < IMPORTS_S + MOST_S
+    assert peak_bytes < MOST_BYTES
+
+
+def test_a_hostile_checkpoint_is_refused_in_time(tmp_path: Path) -> None:
+    case = CORPUS["weights: header of 4 MiB of nothing"]
+    case.leaves(tmp_path)
+    command = [sys.executable, "-m", case.program, *case.arguments]
+    code, out, err, cpu_s, peak_bytes = measured(tmp_path, command)
+    assert (code, out, err.count("\n")) == (2, "", 1), err
+    assert cpu_s < IMPORTS_S + MOST_S
+    assert peak_bytes < MOST_BYTES
