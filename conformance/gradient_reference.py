@@ -117,6 +117,22 @@ def gradient_reference(
         )
 
 
+def decided_by_denormals(layer: Layer, x: Array) -> Mask | None:
+    """Which elements of a gradient denormals decide, which a worker may take for 0; none for an operator without kinks.
+
+    What is equal as it is, is not among them: there a rule is fixed.
+    """
+    exact = np.zeros_like(x)
+    ties = undecided(layer, x, exact)
+    if ties is None:
+        return None
+    flushed = np.where(np.abs(x) < SMALLEST_NORMAL, np.abs(x), exact)
+    if not flushed.any():
+        return np.zeros(x.shape, np.bool_)
+    near = undecided(layer, x, flushed)
+    return None if near is None else near & ~ties
+
+
 def _fed(network: Network, tensors: Tensors, x: Float32, seed: int) -> tuple[Fed, dict[str, Array]]:
     """What workers are fed; and what operators then read, float64 copies of float32 values."""
     masks = drawn_masks(network, len(x), seed, 0)
@@ -183,7 +199,7 @@ def _of_layer(
     }
     is_fed = all(name in fed.substitutes for name in operator.reads)
     blind = _blind(layer, inputs[0], g, values.inputs[0], scales, rules) if is_fed else ""
-    masked = _masked(layer, inputs[0])
+    masked = decided_by_denormals(layer, inputs[0])
     return parameters, [
         Gradient((reader,), value, scales.inputs[index] if scales.inputs else None, masked, blind)
         for index, value in enumerate(values.inputs)
@@ -201,19 +217,6 @@ def _largest(logits: Array) -> Array:
     """max(1, max|logit|) of each row."""
     y: Array = np.maximum(np.abs(logits).max(axis=1, keepdims=True), 1.0)
     return y
-
-
-def _masked(layer: Layer, x: Array) -> Mask | None:
-    """Which elements denormals decide: a worker may take those for 0. What is equal at all is not among them."""
-    exact = np.zeros_like(x)
-    ties = undecided(layer, x, exact)
-    if ties is None:
-        return None
-    flushed = np.where(np.abs(x) < SMALLEST_NORMAL, np.abs(x), exact)
-    if not flushed.any():
-        return np.zeros(x.shape, np.bool_)
-    near = undecided(layer, x, flushed)
-    return None if near is None else near & ~ties
 
 
 def _blind(layer: Layer, x: Array, g: Array, value: Array, scales: Scales, rules: Caps) -> str:

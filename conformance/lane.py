@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from conformance.part import Given, Part
+from conformance.part_dropout import DropoutPart
 from conformance.part_gradients import GradientsPart
+from conformance.part_initialisers import InitialisersPart
 from conformance.part_trajectory import TrajectoryPart
 from conformance.participants import AT_ONCE, Files, Participant, errored
 from conformance.results import Check, Outcome, Result
@@ -20,7 +22,7 @@ from spec.network import Network
 LANES = ("forward", "training")
 
 #: In this order. The trajectory is the last: it leaves a worker with parameters that it has trained.
-PARTS: tuple[Part, ...] = (GradientsPart(), TrajectoryPart())
+PARTS: tuple[Part, ...] = (GradientsPart(), InitialisersPart(), DropoutPart(), TrajectoryPart())
 
 #: Frameworks that cannot train here, and why.
 OUT_OF_SCOPE = {

@@ -10,7 +10,9 @@ from pathlib import Path
 from rich.table import Table
 
 from conformance.forward import run_forward
+from conformance.lane import run_training
 from conformance.meta.faults import FAULTS, NETWORK, Fault
+from conformance.part_gradients import GradientsPart
 from conformance.participants import Entrant, Files, Participant, Settings, participants_of
 from conformance.reference import reference
 from conformance.results import Case, Check, Outcome, Result
@@ -121,8 +123,10 @@ def _write_source(network: Network, entrant: Entrant, fault: Fault) -> None:
 def _run_wrong_runner(network: Network, fault: Fault, clean: Files, settings: Settings) -> list[Result]:
     command = (sys.executable, "-m", "conformance.meta.wrong_runner", fault.id)
     entrant = Entrant(Variant("numpy", "cpu", "float32", "eager", "native"), command, None)
-    expected = reference(network, read(clean.weights), read(clean.input)[network.input.name])
     with participants_of(network, [entrant], settings) as participants:
+        if fault.trains:
+            return run_training(network, participants, clean, [GradientsPart()])[0]
+        expected = reference(network, read(clean.weights), read(clean.input)[network.input.name])
         return run_forward(participants, clean, expected)[0]
 
 
@@ -136,7 +140,11 @@ def _first(network: Network, results: Sequence[Result]) -> Result | None:
     order = {layer.name: index for index, layer in enumerate(network.layers)}
     checks = list(Check)
     bad = [result for result in results if result.outcome in (Outcome.FAILED, Outcome.ERRORED)]
-    return min(bad, key=lambda result: (checks.index(result.check), order.get(result.tap, -1)), default=None)
+    return min(
+        bad,
+        key=lambda result: (checks.index(result.check), order.get(result.tap.partition(".")[0], -1)),
+        default=None,
+    )
 
 
 def _show(verdicts: Sequence[Verdict]) -> None:

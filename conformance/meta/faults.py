@@ -33,7 +33,9 @@ class Fault:
     lines: Mapping[str, tuple[tuple[str, str], ...]] = field(default_factory=dict)
     """Text of the generated source, a framework, and what stands there instead."""
     runner: bool = False
-    """Whether the NumPy runner plants it itself (wrong_runner.py)."""
+    """Whether the NumPy runner plants it itself (wrong_runner.py, numpy_training.py)."""
+    trains: bool = False
+    """Whether it is of the training lane, and must be caught among gradients."""
 
     @property
     def frameworks(self) -> tuple[str, ...]:
@@ -177,4 +179,19 @@ FAULTS: tuple[Fault, ...] = (
     Fault("constant_output", "a tap is one number throughout", "fc7", runner=True),
     Fault("missing_tap", "a tap is not in the trace", "norm2", runner=True),
     Fault("float16_sums", "sums of one dense layer are kept in float16", "fc6", runner=True),
+    Fault("relu_slope_one_at_0", "a ReLU passes gradients on where it reads 0", "relu3", runner=True, trains=True),
+    Fault(
+        "tie_split", "a max pool's gradient goes to all of several largest elements", "pool2", runner=True, trains=True
+    ),
+    Fault("lrn_denominator_constant", "no gradient through LRN's denominator", "norm2", runner=True, trains=True),
+    Fault(
+        "gradient_of_the_other_group",
+        "the towers' weight gradients are exchanged",
+        "conv4.weight",
+        runner=True,
+        trains=True,
+    ),
+    Fault("bias_gradient_mean", "a bias's gradient is a mean over places", "conv2.bias", runner=True, trains=True),
+    Fault("gradient_batch_reversed", "gradients of a batch in the other order", "flatten", runner=True, trains=True),
+    Fault("loss_sum_for_mean", "losses are added up instead of averaged", "fc8", runner=True, trains=True),
 )

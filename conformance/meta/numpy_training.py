@@ -129,7 +129,7 @@ class NumpyTrainer:
             case "bias_gradient_mean", "conv2":
                 mean = right.parameters["conv2.bias"] / np.float32(g[0, 0].size)
                 return Gradients(right.inputs, right.parameters | {"conv2.bias": mean})
-            case "cotangent_echoed", "flatten":
+            case "gradient_batch_reversed", "flatten":
                 return Gradients((g.reshape(x.shape)[::-1],), {})
         return right
 

@@ -86,6 +86,7 @@ def test_an_algorithm_of_another_version_is_not_assumed() -> None:
 
 def test_every_rule_and_algorithm_has_a_reason_and_every_algorithm_a_link_and_a_bound() -> None:
     reasons = [part.reason for part in caps().rule] + [part.reason for part in caps().algorithm]
+    reasons += [part.reason for part in caps().gradient] + [caps().loss.reason, caps().masked.reason]
     assert min(map(len, [*reasons, caps().end_to_end.reason, caps().excitation.reason])) > 30
     for algorithm in caps().algorithm:
         assert urlsplit(algorithm.link).scheme == "https"
@@ -112,6 +113,41 @@ def test_every_declared_algorithm_has_a_rule_and_every_rule_of_an_algorithm_is_d
         (operator, rule.algorithm) for rule in caps().rule for operator in rule.operators if rule.algorithm != "direct"
     }
     assert declared == ruled
+
+
+PARAMETERS = {"conv": ("weight", "bias"), "dense": ("weight", "bias"), "batch_norm": ("scale", "shift")}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "tf32"])
+@pytest.mark.parametrize("operator", [*NAMES, "loss", "several"])
+def test_every_gradient_has_one_rule_in_every_precision_that_trains(operator: str, dtype: Dtype) -> None:
+    for of in ("input", *PARAMETERS.get(operator, ())):
+        rule = caps().gradient_rule_for(operator, of, dtype)
+        assert operator in rule.operators
+        assert rule.place == f"conformance/caps.toml, rule {rule.name}"
+        assert (rule.rms is not None) == (rule.measure == "noise")
+
+
+def test_the_caps_of_gradients_are_those_of_the_forward_pass() -> None:
+    rules = {rule.name: rule for rule in (*caps().rule, *caps().gradient)}
+    assert len(rules) == len(caps().rule) + len(caps().gradient)
+    for dtype in ("float32", "tf32"):
+        forward, backward = rules[f"sum_of_products.{dtype}"], rules[f"gradient.sum_of_products.{dtype}"]
+        assert (forward.rms, forward.max) == (backward.rms, backward.max)
+    assert rules["gradient.bias"].max == rules["sum_of_products.float32"].max
+    for operator in ("relu", "flatten", "add", "concat"):
+        assert caps().gradient_rule_for(operator, "input", "float32").measure == "exact"
+    assert (caps().loss.max, caps().masked.share) == (rules["softmax"].max, 0.001)
+
+
+def test_a_missing_rule_of_a_gradient_is_an_error_and_so_are_two() -> None:
+    with pytest.raises(LookupError, match=r"one rule for the gradient of relu weight float32, found 0"):
+        caps().gradient_rule_for("relu", "weight", "float32")
+    with pytest.raises(LookupError, match=r"one rule for the gradient of conv input bf16, found 0"):
+        caps().gradient_rule_for("conv", "input", "bf16")
+    twice = caps().model_copy(update={"gradient": caps().gradient * 2})
+    with pytest.raises(LookupError, match=r"one rule for the gradient of conv bias tf32, found 2"):
+        twice.gradient_rule_for("conv", "bias", "tf32")
 
 
 def test_a_missing_rule_is_an_error_and_so_are_two() -> None:
