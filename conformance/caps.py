@@ -112,6 +112,26 @@ class Trajectory(Part):
         return "conformance/caps.toml, trajectory"
 
 
+class Views(Part):
+    """What images must make visible of how they are evaluated."""
+
+    seen: float
+    reason: str
+
+
+class Colours(Part):
+    """How far images whose colours were shifted may be from the oracle's, in noise units."""
+
+    rms: float
+    max: float
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the cap is set."""
+        return "conformance/caps.toml, colour"
+
+
 class Randomness(Part):
     """How improbable what a framework draws may be."""
 
@@ -160,6 +180,8 @@ class Caps(Part):
     masked: Masked
     trajectory: Trajectory
     random: Randomness
+    evaluation: Views
+    colour: Colours
     algorithm: Annotated[tuple[Algorithm, ...], AsTuple]
 
     def rule_for(self, operator: str, variant: Variant, version: str) -> Rule:
