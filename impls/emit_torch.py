@@ -5,6 +5,7 @@ oneDNN, and no large tensor that is not needed: on a CPU, the memory pages of a 
 """
 
 import re
+from collections import Counter
 from dataclasses import replace
 from typing import assert_never
 
@@ -164,21 +165,22 @@ def _words(network: Network) -> list[str]:
 
 
 def _body(network: Network, each: list[Step], lowering: Lowering) -> list[str]:
-    return [line for step in each for line in _forward(step, lowering, _owned(network, step))]
+    makers = _makers(network)
+    return [line for step in each for line in _forward(step, lowering, makers.get(step.layer.operator.reads[0]))]
 
 
-def _owned(network: Network, step: Step) -> AnyOperator | None:
-    """The operator that made the memory which `step` reads, if nothing else reads it: then it may be overwritten."""
-    name = step.layer.operator.reads[0]
-    producers = {layer.name: layer for layer in network.layers}
-    while name in producers:
-        if sum(name in layer.operator.reads for layer in network.layers) > 1:
-            return None
-        operator = producers[name].operator
+def _makers(network: Network) -> dict[str, AnyOperator]:
+    """The operator that made the memory of each value which only one other reads: that one may overwrite it."""
+    readers = Counter(name for operator in network.graph for name in set(operator.reads))
+    makers: dict[str, AnyOperator] = {}
+    for operator in network.graph:
+        if readers[operator.name] > 1:
+            continue
         if not isinstance(operator, Flatten | Dropout):  # which may give a view of what they read
-            return operator
-        name = operator.reads[0]
-    return None
+            makers[operator.name] = operator
+        elif operator.reads[0] in makers:
+            makers[operator.name] = makers[operator.reads[0]]
+    return makers
 
 
 def _imports(body: list[str]) -> str:

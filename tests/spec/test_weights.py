@@ -1,5 +1,6 @@
 """Weights from a seed: the right distributions, and each tensor independent of all others."""
 
+import time
 from math import sqrt
 
 import numpy as np
@@ -7,9 +8,10 @@ import pytest
 
 from spec.exits import InputError
 from spec.load import load, parse
+from spec.network import Network
 from spec.recipe import Constant, Normal, Uniform
 from spec.weights import WEIGHT_SETS, WeightSet, plan, weights
-from tests.spec.networks import branches, changed, small
+from tests.spec.networks import SMALL, branches, changed, small
 
 
 @pytest.mark.parametrize("weight_set", WEIGHT_SETS)
@@ -130,3 +132,30 @@ def test_uniform_initialiser_stays_within_its_range() -> None:
     assert drawn.min() >= -3
     assert drawn.max() <= -1
     assert drawn.mean() == pytest.approx(-2, abs=0.1)
+
+
+def behind_a_convolution(operators: list[str]) -> Network:
+    """A convolution of one kernel of one weight, and operators that keep its shape."""
+    head = SMALL[: SMALL.index("graph:")].replace("[4, 9, 7]", "[1, 1, 1]")
+    first = "{name: a0, op: conv, out_channels: 1, kernel: 1, stride: 1, pads: 0, groups: 1, bias: false}"
+    graph = "".join(f"  - {operator}\n" for operator in (first, *operators))
+    shapes = "".join(f"    a{number}: [1, 1, 1]\n" for number in range(len(operators) + 1))
+    totals = "  parameters: 1\n  macs: 1\n  neurons: 1\n"
+    return parse(f"{head}graph:\n{graph}expect:\n  shapes:\n{shapes}{totals}", "deep")
+
+
+@pytest.mark.parametrize(("last", "gain"), [("relu", 2.0), ("tanh", 1.0)])
+def test_a_relu_is_seen_through_thousands_of_operators(last: str, gain: float) -> None:
+    passing = [
+        f"{{name: a{number}, op: dropout, drop_probability: 0.5, convention: inverted}}" for number in range(1, 4000)
+    ]
+    drawn = plan(behind_a_convolution([*passing, f"{{name: a4000, op: {last}}}"]), "scaled")
+    assert drawn["a0.weight"] == Normal(kind="normal", mean=0.0, std=sqrt(gain))
+
+
+def test_paths_that_multiply_are_not_followed_one_by_one() -> None:
+    adds = [f"{{name: a{number}, op: add, inputs: [a{number - 1}, a{number - 2}]}}" for number in range(2, 200)]
+    doubling = behind_a_convolution(["{name: a1, op: global_avg_pool}", *adds])
+    began = time.process_time()
+    assert plan(doubling, "scaled")["a0.weight"] == Normal(kind="normal", mean=0.0, std=1.0)
+    assert time.process_time() - began < 1
