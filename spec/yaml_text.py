@@ -9,7 +9,7 @@ from spec.network import Network
 
 #: Longer lists and mappings are broken into a line an entry.
 WIDTH = 100
-_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_/-]*")
+_PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9_/.,() -]*[A-Za-z0-9)])?")
 
 
 def network_text(network: Network, remark: str) -> str:
@@ -27,7 +27,8 @@ def network_text(network: Network, remark: str) -> str:
     ]
     for operator in network.graph:
         fields = operator.model_dump(mode="json", exclude_none=True)
-        shown = {"name": fields["name"], "op": fields["op"], **fields}
+        source = fields.pop("source", None)
+        shown = {"name": fields["name"], "op": fields["op"], **fields} | ({"source": source} if source else {})
         if operator.reads == (before,):
             shown.pop("inputs", None)
         before = operator.name

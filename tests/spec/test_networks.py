@@ -41,14 +41,24 @@ TOTALS = {
     "alexnet_owt": (61_100_840, 714_188_480, 494_184),
     "bvlc_alexnet": (60_965_224, 724_406_816, 659_272),
     "caffenet": (60_965_224, 724_406_816, 659_272),
+    "alexnet_six_conv": (61_555_304, 745_640_480, 668_488),
+    "alexnet_v2_slim": (50_303_912, 736_555_776, 473_064),
+    "zfnet": (62_357_608, 1_168_032_896, 1_516_904),
+    "lenet5": (61_706, 416_520, 6_518),
+    "vgg11": (132_863_336, 7_609_090_048, 7_435_240),
+    "vgg16": (138_357_544, 15_470_264_320, 13_556_712),
+    "googlenet": (6_998_552, 1_582_671_872, 3_227_160),
+    "resnet18": (11_689_512, 1_814_073_344, 2_484_712),
+    "resnet50": (25_557_032, 4_089_184_256, 11_114_984),
 }
+BRANCHED = {"googlenet", "resnet18", "resnet50"}
 
 
 @pytest.mark.parametrize("name", shipped())
 def test_shipped_network_loads_under_the_name_of_its_file(name: str) -> None:
     network = load(name)
     assert network.name == name
-    assert network.is_linear()
+    assert network.is_linear() == (name not in BRANCHED)
 
 
 @pytest.mark.parametrize("name", TOTALS)
