@@ -63,7 +63,7 @@ class Epoch:
     """Mean of −log p of the label."""
     validation_error_percent: float
     validation_top5_error_percent: float | None
-    """None where there are no more than five classes."""
+    """None where classes are few."""
     duration_s: float
     """Of its steps, as the suite waited for them; of what was done since the last start alone."""
 

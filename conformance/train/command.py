@@ -17,7 +17,7 @@ from conformance.train.plan import Plan, Settings, plan_of
 from conformance.train.progress import watching
 from conformance.train.report import Report
 from conformance.train.run import Run, train
-from conformance.train.stages import checkpoint_path, make_folders, start_of, trained_path, write_trained
+from conformance.train.stages import alone, checkpoint_path, start_of, trained_path, write_trained
 from conformance.train.terminal import show
 from impls.frameworks import DEVICES, FRAMEWORKS, LOWERINGS, MODES, FrameworkName, Variant
 from impls.options import count, words
@@ -42,15 +42,15 @@ def main(arguments: list[str]) -> Exit:
     with progress() as tell:
         plan = plan_of(network, dataset, options.seed, settings, tell)
         entrants = entrants_of(network, options, tell) if options.frameworks or options.runner else []
-    paths = [checkpoint_path(report_folder, network.name, entrant.variant) for entrant in entrants]
-    starts = [start_of(path, plan, options.resume) for path in paths]
-    make_folders(report_folder)
-    try:
-        runs = list(_runs(plan, list(zip(entrants, paths, starts, strict=True)), report_folder, options.at_most))
-    except KeyboardInterrupt:
-        raise NotRunError(
-            f"interrupted; no report was written; go on from the checkpoints in {report_folder} with --resume"
-        ) from None
+    with alone(report_folder):
+        paths = [checkpoint_path(report_folder, network.name, entrant.variant) for entrant in entrants]
+        starts = [start_of(path, plan, options.resume) for path in paths]
+        try:
+            runs = list(_runs(plan, list(zip(entrants, paths, starts, strict=True)), report_folder, options.at_most))
+        except KeyboardInterrupt:
+            raise NotRunError(
+                f"interrupted; no report was written; go on from the checkpoints in {report_folder} with --resume"
+            ) from None
     report = Report(plan, [*runs, *(_skipped(name, options) for name in kept_out)])
     drawn = [run for run in runs if run.epochs]
     pictures = {PICTURE: curves(f"training of {network.name}, seed {options.seed}", drawn)} if drawn else {}

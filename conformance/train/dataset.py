@@ -99,13 +99,13 @@ def folder(root: Path, seed: int) -> Dataset:
     """
     own = _own_splits(root)
     if own is None:
-        classes, examples = _examples(root, root, None)
+        classes, examples = _examples(root, None)
         return _checked(root, Dataset(str(root), classes, examples, drawn(len(examples), seed)))
-    classes, examples = _examples(root, own["train"], None)
+    classes, examples = _examples(own["train"], None)
     splits: dict[Split, Indices] = {"train": np.arange(len(examples))}
     for split in SPLITS[1:]:
         if split in own:
-            _, more = _examples(root, own[split], classes)
+            _, more = _examples(own[split], classes)
             splits[split] = np.arange(len(examples), len(examples) + len(more))
             examples += more
     return _checked(root, Dataset(str(root), classes, examples, splits))
@@ -130,31 +130,35 @@ def _own_splits(root: Path) -> dict[Split, Path] | None:
     return named
 
 
-def _folders(root: Path) -> list[Path]:
+def _entries(place: Path) -> list[Path]:
+    """What lies in a folder and is not hidden, in the order of the names; raises InputError."""
     try:
-        return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        return sorted(path for path in place.iterdir() if not path.name.startswith("."))
     except OSError as error:
-        raise InputError(f"{root}: expected a folder of images, found: {error.strerror or error}") from None
+        raise InputError(f"{place}: expected a folder of images, found: {error.strerror or error}") from None
 
 
-def _examples(root: Path, place: Path, known: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[Example, ...]]:
-    """The classes of one split and its images, in the order of their names; `known` are the classes to train on."""
-    found = {path.name: path for path in _folders(place)}
+def _folders(place: Path) -> list[Path]:
+    return [path for path in _entries(place) if path.is_dir()]
+
+
+def _examples(root: Path, known: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[Example, ...]]:
+    """The classes below `root` and their images, in the order of their names; `known` are the classes to train on."""
+    found = _folders(root)
     if not found:
-        raise InputError(f"{place}: expected a folder a class, with images in each, found no folder")
-    classes = tuple(known or found)
-    for name in found:
-        if name not in classes:
-            raise InputError(f"{found[name]}: expected a class of the training images, found {name!r:.80}")
+        raise InputError(f"{root}: expected a folder a class, with images in each, found no folder")
+    classes = tuple(known or (path.name for path in found))
     examples = []
-    for name, path in found.items():
-        files = sorted(file for file in path.iterdir() if not file.name.startswith("."))
+    for path in found:
+        if path.name not in classes:
+            raise InputError(f"{path}: expected a class of the training images, found {path.name!r:.80}")
+        files = _entries(path)
         if not files:
             raise InputError(f"{path}: expected images, found an empty folder; remove it or fill it")
         for file in files:
             if not file.is_file():
-                raise InputError(f"{file}: expected an image, found a folder; images lie right below their class")
-            examples.append(Example(str(file), classes.index(name), file))
+                raise InputError(f"{file}: expected an image, found none; images lie right below their class")
+            examples.append(Example(str(file), classes.index(path.name), file))
     return classes, tuple(examples)
 
 

@@ -28,8 +28,8 @@ from spec.tensors import read
 
 #: How many inputs of the network `predict` makes of an image.
 VIEWS = {"centre": 1, "ten_crop": 10}
-#: The second error that is reported, where a network has more classes than that.
-TOP = 5
+#: The second error that is reported, and from how many classes on it says something.
+TOP, TOP_FROM_CLASSES = 5, 50
 #: A label's probability counts as no less, so that its logarithm is a number.
 LEAST_PROBABILITY = 1e-30
 
@@ -258,5 +258,7 @@ class _Course:
             images=len(labels),
             loss=float(-np.log(np.maximum(right, LEAST_PROBABILITY)).mean()),
             error_percent=top_error_percent(probabilities, labels, 1),
-            top5_error_percent=top_error_percent(probabilities, labels, TOP) if probabilities.shape[1] > TOP else None,
+            top5_error_percent=top_error_percent(probabilities, labels, TOP)
+            if probabilities.shape[1] >= TOP_FROM_CLASSES
+            else None,
         )

@@ -1,7 +1,10 @@
 """Where a run keeps its checkpoints, and from which of them it goes on."""
 
+import fcntl
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,15 +18,18 @@ from impls.frameworks import Variant
 from spec import tensors
 from spec.exits import InputError, NotRunError
 
+CHECKPOINTS = "checkpoints"
+TRAINED = "trained"
+
 
 def checkpoint_path(report_folder: Path, network: str, variant: Variant) -> Path:
     """The file that holds the last checkpoint of a variant."""
-    return report_folder / "checkpoints" / _file_name(network, variant)
+    return report_folder / CHECKPOINTS / _file_name(network, variant)
 
 
 def trained_path(report_folder: Path, network: str, variant: Variant) -> Path:
     """The file that holds what a variant came to in the end."""
-    return report_folder / "trained" / _file_name(network, variant)
+    return report_folder / TRAINED / _file_name(network, variant)
 
 
 def _file_name(network: str, variant: Variant) -> str:
@@ -49,15 +55,30 @@ def start_of(path: Path, plan: Plan, resume: bool) -> Checkpoint | None:
     return found
 
 
-def make_folders(report_folder: Path) -> None:
-    """Make the folders that a run writes to before its end; raises NotRunError."""
+@contextmanager
+def alone(report_folder: Path) -> Iterator[None]:
+    """Make the folders that a run writes to before its end, and keep other runs from them; raises NotRunError."""
     try:
-        for name in ("checkpoints", "trained"):
+        for name in (CHECKPOINTS, TRAINED):
             (report_folder / name).mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(report_folder / CHECKPOINTS, os.O_RDONLY)
     except OSError as error:
-        raise NotRunError(
-            f"{report_folder}: expected to make folders in it, found: {error.strerror or error}"
-        ) from None
+        found = error.strerror or error
+        raise NotRunError(f"{report_folder}: expected to make folders in it, found: {found}") from None
+    try:
+        _lock(descriptor, report_folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int, report_folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise NotRunError(f"{report_folder}: expected no run, found one that trains; name another --report") from None
+    except OSError:
+        pass  # a file system that knows no locks
 
 
 def write_trained(path: Path, identity: Identity, parameters: Mapping[str, npt.NDArray[Any]]) -> None:
