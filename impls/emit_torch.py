@@ -245,7 +245,7 @@ def _module(layer: Layer, lowering: Lowering) -> str | None:
         case MaxPool() if _plain(operator):
             arguments = _pool_arguments(operator)
             return f"nn.MaxPool2d({', '.join(arguments)}){_remark(layer)}"
-        case AvgPool() if _plain(operator):
+        case AvgPool() if _is_torchs_mean(layer, operator, lowering):
             arguments = _pool_arguments(operator)
             if any(operator.pads):
                 arguments.append(f"count_include_pad={operator.padding_counted}")
@@ -284,7 +284,9 @@ def _forward(step: Step, lowering: Lowering, owned: AnyOperator | None) -> list[
             value = f"dense({x}, {module})"
         case Conv() | Dense() | BatchNorm():
             value = f"{module}({x})"
-        case MaxPool() | AvgPool() if _plain(operator):
+        case MaxPool() if _plain(operator):
+            value = f"{module}({x})"
+        case AvgPool() if _is_torchs_mean(layer, operator, lowering):
             value = f"{module}({x})"
         case MaxPool():
             pads = _torch_pads(pads_with_overflow(layer, operator))
@@ -367,6 +369,15 @@ def _plain(operator: MaxPool | AvgPool) -> bool:
     """Whether torch's pooling can say it itself: it pads evenly, and at most half the kernel."""
     half = all(2 * pad <= size for pad, size in zip(operator.pads[:2], operator.kernel, strict=True))
     return _even(operator.pads) and half
+
+
+def _is_torchs_mean(layer: Layer, operator: AvgPool, lowering: Lowering) -> bool:
+    """Whether torch's own module is used: where windows reach beyond counted padding, in the native lowering only.
+
+    There the gradient of compiled code (torch 2.13) is wrong: https://github.com/pytorch/pytorch/issues/198119
+    """
+    overflows = pads_with_overflow(layer, operator) != operator.pads
+    return _plain(operator) and not (lowering == "fast" and overflows and operator.padding_counted)
 
 
 def _window(operator: MaxPool | AvgPool) -> str:
