@@ -2,14 +2,13 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.caps import caps
 from conformance.checks import ForwardSubject, end_to_end_results, local_results
 from conformance.measure import Array
-from conformance.participants import AT_ONCE, Files, Participant, errored
+from conformance.participants import Files, Participant, errored, threads_for
 from conformance.reference import Reference
 from conformance.repeats import with_bits
 from conformance.results import Check, Outcome, Result
@@ -37,7 +36,7 @@ class Traces:
 
 def run_forward(participants: Sequence[Participant], files: Files, expected: Reference) -> list[list[Result]]:
     """Run one case on all participants, and compare: the results of each."""
-    with tempfile.TemporaryDirectory(prefix="lockstep-case-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+    with tempfile.TemporaryDirectory(prefix="lockstep-case-") as folder, threads_for(participants) as pool:
         substitutes = Path(folder) / "substitutes.safetensors"
         write(substitutes, expected.substitutes)
         traces = list(pool.map(lambda participant: traced(participant, files, substitutes), participants))

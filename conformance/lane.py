@@ -14,7 +14,7 @@ from conformance.part_dropout import DropoutPart
 from conformance.part_gradients import GradientsPart
 from conformance.part_initialisers import InitialisersPart
 from conformance.part_trajectory import TrajectoryPart
-from conformance.participants import AT_ONCE, Files, Participant, errored
+from conformance.participants import Files, Participant, errored, threads_for
 from conformance.results import Check, Outcome, Result
 from impls.client import WorkerError
 from spec.network import Network
@@ -37,7 +37,7 @@ def run_training(
     network: Network, participants: Sequence[Participant], files: Files, parts: Sequence[Part] = PARTS
 ) -> list[list[Result]]:
     """Run one case on all participants, part by part, and compare: the results of each."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with threads_for(participants) as pool:
         results = list(pool.map(partial(_kept_out, network, files), participants))
     training = [index for index, kept_out in enumerate(results) if not kept_out]
     if training and network.training is not None:
@@ -89,7 +89,7 @@ def _run_parts(
                 own.append(subject.result(part.name, Check.TRAINING, Outcome.SKIPPED, reason))
         else:
             apply.append(part)
-    with tempfile.TemporaryDirectory(prefix="lockstep-training-") as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+    with tempfile.TemporaryDirectory(prefix="lockstep-training-") as folder, threads_for(participants) as pool:
         for part, expected in _with_expected(apply, given, Path(folder)):
             ask = partial(_asked, part, given, expected, files, Path(folder) / part.name)
             answers = list(pool.map(ask, participants))

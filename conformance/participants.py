@@ -129,10 +129,28 @@ def participants_of(network: Network, entrants: Sequence[Entrant], settings: Set
         try:
             for participant in participants:
                 participant.greeted = pool.submit(participant.greet)
-            yield participants
+            with _killed_on_error(participants):
+                yield participants
         finally:
             for participant in participants:
                 participant.worker.stop()
+
+
+@contextmanager
+def threads_for(participants: "Sequence[Participant]") -> Iterator[ThreadPoolExecutor]:
+    """Threads that ask workers at once. Where the run is interrupted none of them waits for its worker's answer."""
+    with ThreadPoolExecutor(AT_ONCE) as pool, _killed_on_error(participants):
+        yield pool
+
+
+@contextmanager
+def _killed_on_error(participants: "Sequence[Participant]") -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        for participant in participants:
+            participant.worker.kill()
+        raise
 
 
 def require_device(participants: "Sequence[Participant]") -> None:

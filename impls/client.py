@@ -125,6 +125,7 @@ class Worker:
         self.loaded: Load | None = None
         """What was last made ready to run, if anything."""
         self._count = 0
+        self._killed = False
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -152,6 +153,8 @@ class Worker:
         """Start the process, if it does not run; raises WorkerError."""
         if self.alive:
             return
+        if self._killed:
+            raise WorkerError("not_started", f"{self.name} was killed, and is not started again")
         self.stop()  # one that ended by itself between two requests may have left others
         self.loaded = None
         self._answers = queue.Queue()
@@ -286,6 +289,12 @@ class Worker:
         """Let a paused process go on; one that is not paused does not notice."""
         if self._process is not None:
             _signal_group(self._process, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the process for good, and at once: a thread that waits for its answer has its error now."""
+        self._killed = True
+        if self._process is not None:
+            _signal_group(self._process, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the process and all that it started."""
