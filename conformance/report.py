@@ -54,12 +54,12 @@ class Report:
 
     @property
     def first_divergences(self) -> list[Result]:
-        """The first failure of each variant and case in the order of the graph: by itself if any, else end to end."""
+        """The first failure of each variant and case: by itself if any, else end to end; by step, then by the graph."""
         order = {layer.name: index for index, layer in enumerate(self.network.layers)}
         checks = list(Check)
 
-        def rank(result: Result) -> tuple[int, int]:
-            return checks.index(result.check), order.get(result.tap.partition(".")[0], 0)
+        def rank(result: Result) -> tuple[int, int, int]:
+            return checks.index(result.check), result.step or 0, order.get(result.tap.partition(".")[0], 0)
 
         first: dict[tuple[str, str], Result] = {}
         for result in self.results:

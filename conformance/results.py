@@ -113,6 +113,8 @@ class Result:
     """How far the same trace was from itself at most, measured as `rms`."""
     masked: float | None = None
     """Which share of the elements was left out, because an honest forward error decides them; None where none can."""
+    step: int | None = None
+    """The first training step after which it diverged, counted from 1; None where none did, or there are no steps."""
     message: str = ""
     divergence: Divergence | None = None
 
@@ -137,6 +139,7 @@ class Result:
             "repeatable": self.repeatable,
             "repeat_rms": _finite(self.repeat_rms),
             "masked": self.masked,
+            "step": self.step,
             "message": self.message,
         }
 

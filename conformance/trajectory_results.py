@@ -83,8 +83,8 @@ def _loss_result(subject: Subject, course: Course, own: Answer, peers: Sequence[
         message = f"expected the losses of {len(course.losses)} steps, found {len(own.losses)}"
         return replace(result, outcome=Outcome.FAILED, message=message)
     errors = _relative(own.losses, course.losses)
-    theirs = [_root_mean_square(_relative(peer.losses, course.losses)) for peer in peers]
-    usual = usual_error([max(error, rule.floor) for error in theirs if isfinite(error)] or [rule.floor])
+    theirs = [_relative(peer.losses, course.losses) for peer in peers if len(peer.losses) == len(course.losses)]
+    usual = usual_error([max(_root_mean_square(each), rule.floor) for each in theirs] or [rule.floor])
     factor = widened(rule, len(errors))
     worst = max(errors) / usual
     result = replace(result, worst=worst, rms=max(errors), unit="of the usual relative error")
@@ -101,7 +101,7 @@ def _loss_result(subject: Subject, course: Course, own: Answer, peers: Sequence[
         place=rule.place,
     )
     message = f"{course.when(step, bias=False)}: {divergence}"
-    return replace(result, outcome=Outcome.FAILED, message=message, divergence=divergence)
+    return replace(result, outcome=Outcome.FAILED, step=step + 1, message=message, divergence=divergence)
 
 
 def _parameter_result(
@@ -112,12 +112,16 @@ def _parameter_result(
     if all(size.velocity == 0 for size in sizes):
         return replace(result, outcome=Outcome.FAILED, message="vacuous: it never moves; use another seed")
     steps = [
-        (course.when(step, is_bias(name)), _judged(own.strays[step][name], size, _of(peers, step, name), rule))
+        (
+            step + 1,
+            course.when(step, is_bias(name)),
+            _judged(own.strays[step][name], size, _of(peers, step, name), rule),
+        )
         for step, size in enumerate(sizes)
     ]
     if name in own.resumed_strays:
         last = _judged(own.resumed_strays[name], sizes[-1], _of(peers, -1, name), rule)
-        steps.append((f"resumed, after step {len(sizes)}", last))
+        steps.append((len(sizes), f"resumed, and step {len(sizes)} reached again", last))
     relative = max(
         errors[name].velocity.rms / size.velocity
         for errors, size in zip(own.strays, sizes, strict=True)
@@ -125,18 +129,18 @@ def _parameter_result(
     )
     result = replace(
         result,
-        worst=max(each.ratio for _, both in steps for each in both.values()),
+        worst=max(each.ratio for _, _, both in steps for each in both.values()),
         rms=relative,
         effective_bits=effective_bits(relative),
     )
-    for when, both in steps:
+    for step, when, both in steps:
         if diverged := [what for what, each in both.items() if each.diverged]:
             first = both[diverged[0]]
             divergence = first.divergence(rule.place)
             message = f"{when}: {' and '.join(diverged)} diverged first: {first.stray.unusable or divergence}"
-            return replace(result, outcome=Outcome.FAILED, message=message, divergence=divergence)
+            return replace(result, outcome=Outcome.FAILED, step=step, message=message, divergence=divergence)
     if name in own.resumed:
-        return replace(result, outcome=Outcome.FAILED, message=own.resumed[name])
+        return replace(result, outcome=Outcome.FAILED, step=len(sizes), message=own.resumed[name])
     return result
 
 
@@ -157,7 +161,8 @@ def _judged(own: Strays, sizes: Sizes, peers: Sequence[Strays], rule: Trajectory
 
 
 def _relative(losses: Sequence[float], expected: Sequence[float]) -> list[float]:
-    errors = [abs(found - wanted) / abs(wanted) for found, wanted in zip(losses, expected, strict=True)]
+    """A loss is a difference of logits: near 0 its error is as large as near 1."""
+    errors = [abs(found - wanted) / max(1.0, abs(wanted)) for found, wanted in zip(losses, expected, strict=True)]
     return [error if isfinite(error) else float("inf") for error in errors]
 
 

@@ -12,12 +12,12 @@ from conformance.gradients import Gradients, Mask, gradients
 from conformance.losses import Labels, loss, loss_gradient
 from conformance.meta.faults import Tensors
 from conformance.oracle import Array, evaluate, lrn_sums
-from conformance.updates import Rates, State, start, update
+from conformance.updates import Rates, State, is_bias, start, update
 from conformance.windows import pool_pads, pool_windows, spread
 from impls.training import Batch
 from spec.network import Network
-from spec.operators import Lrn, MaxPool, Relu
-from spec.recipe import Evaluation, PcaColour, Training
+from spec.operators import Dropout, Lrn, MaxPool, Relu
+from spec.recipe import Evaluation, PcaColour, Sgd, Training
 from spec.shapes import Layer
 from spec.weights import draw, generator, plan
 
@@ -34,6 +34,8 @@ class NumpyTrainer:
         """As loaded, and after steps of training as these left them."""
         self.loaded: Tensors = {}
         self._trained = State({}, {})
+        self._rates: Rates | None = None
+        """Of the step before."""
 
     @property
     def training(self) -> Training:
@@ -68,20 +70,24 @@ class NumpyTrainer:
         recorded: Tensors = {}
         for layer in self.network.layers:
             inputs = tuple(fed[name] for name in layer.operator.reads)
-            recorded[layer.name] = train_layer(layer, inputs, self.tensors, kept.get(layer.name))
+            recorded[layer.name] = self._trained_value(layer, inputs, kept.get(layer.name))
             fed[layer.name] = substitutes[layer.name] if substitutes else recorded[layer.name]
         return {name: value for name, value in recorded.items() if name in taps}, "cpu"
 
     def start(self, velocities: Tensors | None) -> None:
         names = [name for layer in self.network.layers for name in layer.parameter_shapes]
         state = start({name: self.loaded[name] for name in names})
+        if velocities is not None and self.fault == "stale_velocity_after_resume":
+            velocities = self._trained.velocities
         self._trained = replace(state, velocities=velocities) if velocities is not None else state
         self.tensors = dict(self.loaded)
 
     def step(self, batch: Batch) -> float:
         back = backpropagate(self.network, self.tensors, batch.x, batch.labels, batch.masks, self.training.loss)
         gradients32 = {name: value.astype(np.float32) for name, value in back.parameters.items()}
-        self._trained = update(self._trained, gradients32, self.training.optimizer, Rates(*batch.rates))
+        rates = Rates(*batch.rates)
+        self._trained = update(self._before(rates), gradients32, self._optimizer(), rates)
+        self._rates = rates
         self.tensors = self.tensors | self._trained.parameters
         return back.loss
 
@@ -98,12 +104,46 @@ class NumpyTrainer:
         assert isinstance(stated, Evaluation)
         _, height, width = self.network.input.shape
         views = evaluation.crops(images, (height, width), stated.views)
+        if self.fault == "one_crop_mirrored":
+            views[3] = views[3][..., ::-1].copy()
         return evaluation.averaged(np.stack([self._logits(view) for view in views]), stated.average)
 
     def colour(self, images: Array, eigenvalues: Array, eigenvectors: Array, draws: Array) -> Array:
         preprocessing = self.network.preprocessing
         assert preprocessing is not None and isinstance(preprocessing.augmentation.pca_colour, PcaColour)
-        return coloured(images, ColourAxes(eigenvalues, eigenvectors), draws, preprocessing.augmentation.pca_colour)
+        stated = preprocessing.augmentation.pca_colour
+        if self.fault == "pca_root_for_eigenvalue":
+            stated = stated.model_copy(update={"scale_by": "root_of_eigenvalue"})
+        return coloured(images, ColourAxes(eigenvalues, eigenvectors), draws, stated)
+
+    def _optimizer(self) -> Sgd:
+        """The stated optimiser, with the fault that is planted in it."""
+        match self.fault:
+            case "decay_on_biases":
+                return self.training.optimizer.model_copy(update={"decays": "weights_and_biases"})
+            case "decay_outside_momentum":
+                return self.training.optimizer.model_copy(update={"decay": "decoupled"})
+        return self.training.optimizer
+
+    def _before(self, rates: Rates) -> State:
+        """The state before a step with these rates; a velocity is what a parameter last moved by."""
+        if self.fault != "momentum_of_torch" or self._rates is None:
+            return self._trained
+        # Torch multiplies the whole velocity by the rate of the day, so that the steps before a change count less.
+        weights, biases = rates.weights / self._rates.weights, rates.biases / self._rates.biases
+        velocities = {
+            name: value * np.float32(biases if is_bias(name) else weights)
+            for name, value in self._trained.velocities.items()
+        }
+        return replace(self._trained, velocities=velocities)
+
+    def _trained_value(self, layer: Layer, inputs: tuple[Array, ...], mask: Mask | None) -> Array:
+        """One operator's output while training, with the fault that is planted in it."""
+        value = train_layer(layer, inputs, self.tensors, mask)
+        match self.fault, layer.operator:
+            case "dropout_inverted_while_training", Dropout(name="drop6") as dropout:
+                return value / np.float32(1 - dropout.drop_probability)
+        return value
 
     def _logits(self, x: Array) -> Array:
         fed = {self.network.input.name: x}

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from conformance.dropout import drawn_masks
 from conformance.meta.faults import Tensors
 from conformance.meta.numpy_training import NumpyTrainer
 from conformance.oracle import Array, evaluate
@@ -79,6 +80,8 @@ class NumpyRunner(NumpyTrainer):
                 value.flat[value.size // 2] += 1e-4 * np.abs(value).max()
             case "constant_output", "fc7":
                 return np.full_like(value, value.mean())
+            case "dropout_while_evaluating", "drop6":
+                return value * drawn_masks(self.network, len(value), 0, 0)["drop6"]
             case "float16_sums", "fc6":
                 return evaluate(layer, inputs, self.tensors).astype(np.float16).astype(np.float32)
         return value
