@@ -4,7 +4,7 @@ from argparse import Namespace
 from collections.abc import Callable
 
 from gate import calibration
-from gate.environments import installed_in
+from gate.environments import installed_in, installed_where_asked
 from gate.options import cells_of, plan_of
 from gate.packages import FRAMEWORK_OF, framework_of
 from gate.results import Calibration, Side
@@ -46,6 +46,6 @@ def _side(options: Namespace, tell: Callable[[str], None]) -> tuple[Side, Framew
         python = str(interpreter(framework, tell))
         label = f"requirements/{framework}.txt"
         return Side("baseline", label, python, installed_in(python).packages), framework
-    packages = installed_in(python).packages
+    packages = installed_where_asked("baseline", python).packages
     framework = framework_of([name for name in packages if name in FRAMEWORK_OF], options.framework)
     return Side("baseline", python, python, packages), framework

@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gate.packages import FRAMEWORK_OF, requirements_of
+from gate.packages import FRAMEWORK_OF
+from gate.requirement_file import requirements_of
 from impls.frameworks import FRAMEWORKS, FrameworkName
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, end, one_line

@@ -26,6 +26,7 @@ from gate.merge import merged
 from gate.node import LostError, Outcome, Task, perform
 from gate.options import named_specs, parsed_list
 from gate.packages import parse
+from gate.requirement_file import files_of
 from gate.run import require_folder
 from gate.verdict import Report
 from impls import environments
@@ -53,8 +54,6 @@ _TOKEN = (
     "where the cluster asks for its token, set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN unless this machine has it in "
     "~/.ray/auth_token"
 )
-
-_INCLUDED = re.compile(r"^\s*(?:-r|-c|--requirement|--constraint)[\s=]*(\S+)", re.MULTILINE)
 
 Tell = Callable[[str], None]
 
@@ -186,7 +185,7 @@ def _named(options: Namespace) -> list[Path]:
     found += [options.accepted] if options.accepted != accepted.FILE else []
     for side in options.sides:
         file = parse("side", side).file
-        found += [file, *_included(file, {file.resolve()})] if file is not None else []
+        found += files_of(file) if file is not None else []
     for path in found:
         if path.is_absolute() or not path.resolve().is_relative_to(Path.cwd()) or ".." in path.parts:
             raise InputError(f"--ray: expected files below the current folder, which nodes are sent, found {path}")
@@ -203,15 +202,6 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: expected a file that can be read, found: {error.strerror or error}") from None
-
-
-def _included(path: Path, seen: set[Path]) -> Iterator[Path]:
-    for name in _INCLUDED.findall(path.read_text(encoding="utf-8")):
-        other = path.parent / name
-        if other.is_file() and other.resolve() not in seen:
-            seen.add(other.resolve())
-            yield other
-            yield from _included(other, seen)
 
 
 @contextmanager

@@ -99,8 +99,8 @@ def installed_in(python: str, modules: Sequence[str] = ()) -> Installed:
     """What is installed for an interpreter, and which of `modules` it finds; raises NotRunError."""
     try:
         done = subprocess.run(
-            [python, "-c", _QUESTION, *modules],
-            stdin=subprocess.DEVNULL,
+            [python, "-", *modules],  # what is no Python can say little of what it is not given as an argument
+            input=_QUESTION,
             capture_output=True,
             text=True,
             check=False,
@@ -117,6 +117,14 @@ def installed_in(python: str, modules: Sequence[str] = ()) -> Installed:
     return Installed({**dict(sorted(packages.items())), "python": said["python"]}, frozenset(said["modules"]))
 
 
+def installed_where_asked(side: str, python: str) -> Installed:
+    """What is installed for the interpreter that a user named for a side; raises InputError where it is none."""
+    try:
+        return installed_in(python)
+    except NotRunError as error:
+        raise InputError(f"--{side}-python: {error}") from None
+
+
 def difference(baseline: Mapping[str, str], candidate: Mapping[str, str]) -> dict[str, tuple[str | None, str | None]]:
     """The packages that two environments do not have alike, with the version in each."""
     names = sorted(baseline.keys() | candidate.keys())
@@ -131,7 +139,7 @@ def _existing(side: Asked) -> Side:
     if side.python is None:
         raise AssertionError(f"{side.name} does not exist yet")
     python = str(Path(side.python).absolute())
-    return Side(side.name, side.label, python, installed_in(python).packages)
+    return Side(side.name, side.label, python, installed_where_asked(side.name, python).packages)
 
 
 def _made(side: Asked, requirements: Path, framework: FrameworkName, progress: Progress) -> Side:

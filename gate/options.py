@@ -72,6 +72,8 @@ def check(options: Namespace) -> None:
         raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
     if options.seeds < FEWEST_SEEDS:
         raise InputError(f"--seeds {options.seeds}: expected at least {FEWEST_SEEDS}: fewer say too little about noise")
+    if "" in (options.spec or ()):
+        raise InputError(f"--spec: expected a shipped network or the path of a spec, found ''; such as {NETWORKS[0]}")
     if options.baseline_report is not None and options.speed_only:
         raise InputError(
             "--speed-only: expected no --baseline-report beside it, found one; a report has no speed to pair"

@@ -12,6 +12,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
+from gate.requirement_file import lines_of, require_requirements, requirements_of
 from gate.results import Side
 from impls.frameworks import FRAMEWORKS, FrameworkName
 from spec.exits import InputError
@@ -94,6 +95,7 @@ def parse(name: str, text: str) -> Asked:
     words = text.replace(",", " ").split()
     path = Path(text)
     if path.suffix in (".txt", ".in") or (path.is_file() and "==" not in text):
+        require_requirements(path)
         return Asked(name, text, requirements_of(path), file=path)
     if not words:
         raise InputError(f"{name}: expected {_EXAMPLES}, found nothing")
@@ -105,46 +107,6 @@ def parse(name: str, text: str) -> Asked:
             raise InputError(f"{name}: expected {package} once, found it twice in {text!r:.200}")
         found[package] = requirement
     return Asked(name, " ".join(words), found)
-
-
-def requirements_of(path: Path) -> dict[str, Requirement]:
-    """The requirements of a file and of the files it includes, by package; raises InputError.
-
-    What is no requirement (options, addresses) is left to the installer.
-    """
-    found: dict[str, Requirement] = {}
-    for line in lines_of(path):
-        try:
-            requirement = Requirement(line.partition(" --hash")[0])
-        except InvalidRequirement:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate():
-            found[canonicalize_name(requirement.name)] = requirement
-    return found
-
-
-def lines_of(path: Path, within: frozenset[Path] = frozenset()) -> list[str]:
-    """The lines of a requirement file without comments, with those of files that it includes; raises InputError."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{str(path)!r:.200}: expected a requirement file, found none that can be read: {error}"
-        ) from None
-    lines = []
-    for raw in text.replace("\\\n", " ").splitlines():
-        line = raw.split(" #")[0].strip()
-        if not line or line.startswith("#"):
-            continue
-        option, _, value = line.replace("=", " ", 1).partition(" ") if line.startswith("--") else line.partition(" ")
-        if option in ("-r", "--requirement", "-c", "--constraint"):
-            included = path.parent / value.strip()
-            if included.resolve() not in within | {path.resolve()}:
-                kept = lines_of(included, within | {path.resolve()})
-                lines += kept if option in ("-r", "--requirement") else []
-        else:
-            lines.append(line)
-    return lines
 
 
 def framework_of(packages: Iterable[str], asked: str | None) -> FrameworkName:

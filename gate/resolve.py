@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -13,7 +14,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from gate.packages import FRAMEWORK_OF, Asked, lines_of, provided_by, requirements_of
+from gate.packages import FRAMEWORK_OF, Asked, provided_by
+from gate.requirement_file import lines_of, requirements_of
 from impls.environments import Progress, for_uv, place, uv_command
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError, one_line, shortened
@@ -22,6 +24,9 @@ ROOT = Path(__file__).parents[1]
 
 #: What in the environment decides where packages come from, and so which versions there are.
 _PLACES = ("UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL", "UV_FIND_LINKS", "UV_INDEX", "UV_INDEX_URL", "UV_NO_INDEX")
+
+#: Where in a file uv found what it does not understand.
+_MALFORMED = re.compile(r"\S:\d+:\d+\b|\bat position \d+")
 
 #: How uv's reasons end.
 _CONCLUSION = ", we can conclude that your requirements are unsatisfiable."
@@ -130,6 +135,10 @@ def _compiled(
 def _failure(side: Asked, stderr: str) -> InputError | NotRunError:
     """uv's reason, without its hints and its conclusion: no such versions (the user's mistake), or no answer."""
     said = one_line(stderr.partition("\nhint:")[0]).removeprefix("error: ")
+    if _MALFORMED.search(said):
+        return InputError(
+            f"{side.name}: expected a requirement file, uv found in {side.label!r:.200}: {shortened(said)}"
+        )
     if "No solution found" not in said:
         return NotRunError(f"{side.name}: versions for {side.label!r:.200} could not be looked up: {shortened(said)}")
     reason = said.rpartition("dependencies cause: ")[2].removesuffix(_CONCLUSION)

@@ -5,7 +5,7 @@ from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from gate.environments import installed_in
+from gate.environments import installed_where_asked
 from gate.packages import FRAMEWORK_OF, asked_sides, framework_of, provided_by
 from gate.reported import read
 from gate.results import Side, Sides
@@ -53,5 +53,5 @@ def _candidate(options: Namespace) -> list[str]:
     _, candidate = asked_sides(options.sides, candidate_python=options.candidate_python, baseline_side=nothing)
     names: Iterable[str] = candidate.requirements
     if candidate.python is not None:
-        names = installed_in(candidate.python).packages
+        names = installed_where_asked(candidate.name, candidate.python).packages
     return [name for name in names if name in FRAMEWORK_OF]

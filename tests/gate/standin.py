@@ -19,7 +19,7 @@ def interpreter(folder: Path, name: str, worker: str = "", modules: tuple[str, .
     runner = shlex.join([sys.executable, "-m", "conformance.meta.wrong_runner", *([worker] if worker else [])])
     path = folder / name
     path.write_text(
-        f'#!/bin/sh\nif [ "$1" = -c ]; then echo {shlex.quote(json.dumps(said))}; exit 0; fi\n'
+        f'#!/bin/sh\nif [ "$1" = - ]; then echo {shlex.quote(json.dumps(said))}; exit 0; fi\n'
         f"PYTHONPATH={shlex.quote(str(ROOT))} exec {runner}\n",
         encoding="utf-8",
     )

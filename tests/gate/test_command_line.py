@@ -77,6 +77,8 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an unknown framework": ((*JAX, "--framework", "mxnet"), ("--framework", "'mxnet'")),
     "no such interpreter": (("--baseline-python", "/no/such", JAX[1]), ("--baseline-python", "/no/such")),
     "no such requirement file": (("before.txt", "after.txt"), ("before.txt", "requirement file")),
+    "no network": ((*JAX, "--spec", ""), ("--spec", "found ''", "alexnet")),
+    "no Python": (("--baseline-python", "/bin/ls", JAX[1]), ("--baseline-python: /bin/ls: expected a Python",)),
     "an unknown network": ((*JAX, "--spec", "lenet"), ("'lenet'",)),
     "an unknown option": ((*JAX, "--tolerance", "1e-3"), ("--tolerance", "--help")),
     "an unknown device": ((*JAX, "--device", "tpu"), ("--device", "'tpu'")),

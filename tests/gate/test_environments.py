@@ -141,6 +141,7 @@ def test_a_version_that_does_not_exist_is_one_line_and_leaves_nothing(place: Pat
         ),
         ("error: No solution found\n  cause: Because no a==9\n\nhint: the network was disabled", NotRunError),
         ("error: Request failed after 3 retries\n  cause: no route", NotRunError),
+        ("error: Request failed: http://127.0.0.1:80/simple\n  cause: no route", NotRunError),
     ],
 )
 def test_versions_that_do_not_exist_are_the_users_mistake_and_no_network_is_not(stderr: str, kind: type) -> None:
@@ -148,6 +149,17 @@ def test_versions_that_do_not_exist_are_the_users_mistake_and_no_network_is_not(
     assert type(failure) is kind
     assert "we can conclude" not in str(failure)
     assert str(failure).partition("none: ")[2].partition(" (")[0].endswith("Because no a==9") or kind is NotRunError
+
+
+@pytest.mark.parametrize("line", ["--no-such-option", "jax==1.0 --no-such-option=1"])
+def test_what_uv_does_not_understand_of_a_file_is_the_users_mistake(place: Path, tmp_path: Path, line: str) -> None:
+    before, after = tmp_path / "before.txt", tmp_path / "after.txt"
+    before.write_text("jax==1.0\n", encoding="utf-8")
+    after.write_text(f"jax==2.0\n{line}\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"candidate: expected a requirement file, uv found in '.*after\.txt': .*:2:\d+"
+    ):
+        said(str(before), str(after))
 
 
 def test_an_upgrade_that_was_not_exercised_is_an_error(place: Path, tmp_path: Path) -> None:
@@ -181,6 +193,14 @@ def test_an_interpreter_without_the_framework_is_one_line(place: Path) -> None:
 def test_a_program_that_is_no_python_is_one_line() -> None:
     with pytest.raises(NotRunError, match="expected a Python that lists its packages, found: exit code 0"):
         installed_in("/bin/true")
+
+
+@pytest.mark.parametrize("program", ["/bin/ls", "/bin/cat", "/bin/false"])
+def test_a_program_that_is_asked_for_as_a_python_is_the_users_mistake_in_a_short_line(program: str) -> None:
+    with pytest.raises(InputError, match=f"--baseline-python: {program}: expected a Python that lists") as error:
+        prepare(["jax==2.0"], baseline_python=program, progress=lambda _: None)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
 
 
 def test_without_uv_there_is_one_line(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gate.packages import FRAMEWORK_OF, asked_sides, framework_of, lines_of, parse, provided_by, requirements_of
+from gate.packages import FRAMEWORK_OF, asked_sides, framework_of, parse, provided_by
+from gate.requirement_file import files_of, lines_of, requirements_of
 from spec.exits import InputError
 
 
@@ -99,6 +100,55 @@ def test_builds_of_one_package_provide_the_same() -> None:
     assert provided_by("tensorflow") == provided_by("tensorflow-cpu") == "tensorflow"
     assert provided_by("numpy") == "numpy"
     assert FRAMEWORK_OF["onnxruntime-gpu"] == "onnx"
+
+
+#: Lines that no installer understands, and what stands before each in its file.
+MALFORMED = {
+    "one equals sign": ("numpy==2.4\n", "jax=0.10.2", 2),
+    "half an extra": ("", "jax[cuda==0.10.2", 1),
+    "half a version": ("# a comment\n\n", "jax==", 3),
+    "two requirements": ("", "jax==0.10.2 numpy==2.4", 1),
+    "words": ("jax==1.0 \\\n    --hash=sha256:00\n", "to be done!", 3),
+    "a conflict of a merge": ("", "<<<<<<< HEAD", 1),
+    "no marker": ("", "jax==1.0; python_version", 1),
+}
+
+
+@pytest.mark.parametrize(("before", "line", "number"), MALFORMED.values(), ids=MALFORMED.keys())
+def test_a_line_that_is_no_requirement_is_named_with_its_place(
+    tmp_path: Path, before: str, line: str, number: int
+) -> None:
+    path = tmp_path / "new.txt"
+    path.write_text(f"{before}{line}\n", encoding="utf-8")
+    with pytest.raises(InputError) as error:
+        parse("candidate", str(path))
+    assert str(error.value).startswith(f"{path}:{number}: expected a requirement such as jax==0.10.2, found {line!r}")
+    assert "\n" not in str(error.value)
+    (tmp_path / "outer.txt").write_text("numpy==2.4\n-c new.txt\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"new.txt:{number}: expected a requirement"):
+        parse("candidate", str(tmp_path / "outer.txt"))
+
+
+def test_what_an_installer_understands_and_is_no_requirement_is_left_to_it(tmp_path: Path) -> None:
+    path = tmp_path / "new.txt"
+    lines = [
+        "\ufeffjax==0.10.2", "--index-url https://example.com/simple", "-e ./own", "https://example.com/a.whl",
+        "./wheels/b-1.0-py3-none-any.whl", "./c-1.0.tar.gz", "own @ https://example.com/own.zip", "${OWN}==1",
+        "git+https://example.com/d.git@main", "numpy>=2,<3 --config-settings=a=b",
+    ]  # fmt: skip
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert set(parse("candidate", str(path)).requirements) == {"jax", "own", "numpy"}
+
+
+def test_files_that_are_included_are_found_once_within_each_other(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("--requirement=b.txt\n-cc.txt\njax==1.0\n", encoding="utf-8")
+    (tmp_path / "b.txt").write_text("-r a.txt\n--constraint c.txt\nnumpy==2.4\n", encoding="utf-8")
+    (tmp_path / "c.txt").write_text("flask==3.0\n", encoding="utf-8")
+    assert {file.name for file in files_of(tmp_path / "a.txt")} == {"a.txt", "b.txt", "c.txt"}
+    assert lines_of(tmp_path / "a.txt") == ["jax==1.0", "numpy==2.4"]
+    (tmp_path / "c.txt").write_text("-r none.txt\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"none\.txt'?: expected a requirement file"):
+        parse("baseline", str(tmp_path / "a.txt"))
 
 
 def test_a_requirement_file_may_have_options_hashes_markers_and_other_files(tmp_path: Path) -> None:
