@@ -108,7 +108,7 @@ def _parameter_result(
     subject: Subject, course: Course, name: str, own: Answer, peers: Sequence[Answer], rule: Trajectory
 ) -> Result:
     result = replace(subject.result(name, Check.TRAJECTORY, Outcome.PASSED), unit="of the usual RMS error")
-    sizes = [each[name] for each in course.sizes]
+    sizes, bias = [each[name] for each in course.sizes], is_bias(name)
     if all(size.velocity == 0 for size in sizes):
         return replace(result, outcome=Outcome.FAILED, message="vacuous: it never moves; use another seed")
     steps = [
