@@ -12,7 +12,7 @@ from impls.emission_training import (
     parameters,
     pca_colour,
 )
-from impls.emit_tensorflow_update import update
+from impls.emit_tensorflow_update import Update, update
 from impls.frameworks import Lowering
 from spec.base import Shape
 from spec.network import Network
@@ -84,18 +84,10 @@ def parameters(model: {model}) -> dict[str, tf.Variable]:
     return {{variable.name.removesuffix(":0"): variable for variable in model.trainable_variables}}
 '''
 
-START = '''\
-def start(model: {model}, velocities: Mapping[str, np.ndarray] | None = None) -> dict[str, tf.Variable]:
-    """The velocity of each parameter: as given, by canonical names and layouts, or nothing moves yet."""
-    if velocities is not None:
-        return parameters(load(velocities))
-    return {{name: tf.Variable(tf.zeros_like(w)) for name, w in parameters(model).items()}}
-'''
-
 TRAIN_STEP = '''\
     """One step on a batch, in place; the loss before it. `rates` (2) are those of weights and of biases."""
     value, slopes = gradients({given})
-    update(model, velocities, slopes, rates)
+    update(model, {state}, slopes, rates)
     return value
 '''
 
@@ -122,14 +114,14 @@ def save(model: {model}) -> dict[str, np.ndarray]:
 def _training(network: Network, training: Training, lowering: Lowering) -> list[str]:
     """What the section `training` asks for."""
     model = class_name(network)
+    step = update(model, parameters(network, training), training.optimizer, lowering)
     return [
         _initialise(network),
         _loss(network, training.loss),
         PARAMETERS.format(model=model),
         _gradients(network),
-        START.format(model=model),
-        update(model, parameters(network, training), training.optimizer, lowering),
-        _train_step(network),
+        *step.functions,
+        _train_step(network, step),
         CANONICAL.format(axes=AXES[lowering]),
         SAVE.format(model=model),
     ]
@@ -189,12 +181,12 @@ def _gradients(network: Network) -> str:
 '''
 
 
-def _train_step(network: Network) -> str:
-    arguments = [f"model: {class_name(network)}", "velocities: Mapping[str, tf.Variable]", "x: tf.Tensor"]
-    arguments += ["labels: tf.Tensor", "rates: tf.Tensor"]
+def _train_step(network: Network, step: Update) -> str:
+    arguments = [f"model: {class_name(network)}", step.state, "x: tf.Tensor", "labels: tf.Tensor", "rates: tf.Tensor"]
     masks, given = (["masks: Masks"], ", masks") if dropouts(network) else ([], "")
     head = signature("train_step", [*arguments, *masks], "tf.Tensor")
-    return f"{head}\n{TRAIN_STEP.format(given=f'model, x, labels{given}')}"
+    state, _, _ = step.state.partition(":")
+    return f"{head}\n{TRAIN_STEP.format(given=f'model, x, labels{given}', state=state)}"
 
 
 # --- Evaluation and preprocessing ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from impls.training import Batch
 from spec.tensors import read
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # before TensorFlow loads; else every start prints its build
+os.environ["KERAS_BACKEND"] = "tensorflow"  # the optimisers of tf.keras work on no other
 
 import tensorflow as tf
 
@@ -128,16 +129,17 @@ class TensorflowRunner:
             loaded = self.module.load(self.tensors)
             for variable, value in zip(self.model.variables, loaded.variables, strict=True):
                 variable.assign(value)
-            self.velocities = self._of_source("start")(self.model, velocities)
+            self.optimizer = self._of_source("start")(self.model, velocities)
 
     def step(self, batch: Batch) -> float:
         with tf.device(self.device):
-            loss = self.train_step(self.velocities, *self._placed(batch))
+            loss = self.train_step(self.optimizer, *self._placed(batch))
         tf.test.experimental.sync_devices()
         return float(loss)
 
     def state(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        return self.module.save(self.model), self.module.canonical(self.velocities)
+        velocities = self.module.velocities(self.optimizer) if hasattr(self.module, "velocities") else self.optimizer
+        return self.module.save(self.model), self.module.canonical(velocities)
 
     def initialise(self, seed: int) -> dict[str, Array]:
         with tf.device(self.device):
@@ -196,9 +198,9 @@ class TensorflowRunner:
         return value, to_taps, to_parameters
 
     def _train_step(
-        self, velocities: Mapping[str, tf.Variable], x: tf.Tensor, labels: tf.Tensor, rates: tf.Tensor, masks: Tensors
+        self, optimizer: Mapping[str, Any], x: tf.Tensor, labels: tf.Tensor, rates: tf.Tensor, masks: Tensors
     ) -> tf.Tensor:
-        return self.module.train_step(self.model, velocities, x, labels, rates, **_given(masks))
+        return self.module.train_step(self.model, optimizer, x, labels, rates, **_given(masks))
 
     def _prediction(self, images: tf.Tensor) -> tf.Tensor:
         return self._of_source("predict")(self.model, images)
