@@ -22,6 +22,7 @@ from impls.generate import write_source
 from impls.options import by_framework, count, named, pythons_of, words
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, end
+from spec.files import require_folder
 from spec.load import load
 from spec.network import Network
 from spec.terminal import progress
@@ -40,6 +41,7 @@ def main(arguments: list[str]) -> Exit:
         return _compare(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
+    require_folder(Path(options.report))
     if options.workload == "train_step" and network.training is None:
         raise InputError(f"--workload train_step: expected a network with the section 'training', found {network.name}")
     plan = Plan(
@@ -64,8 +66,11 @@ def main(arguments: list[str]) -> Exit:
         machine, stolen = capture(plan.threads), steal_s() - stolen
         report = Report(network, plan.workload, rows, limits, machine, control.spread, stolen, layers)
         drawn = pictures(report)
-    files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn)), **drawn})
-    show(report, files)
+    files: list[Path] = []
+    try:
+        files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn)), **drawn})
+    finally:  # a disk that is full by now is no reason to lose what was measured
+        show(report, files)
     return report.exit
 
 

@@ -39,4 +39,4 @@ def show(report: Report, files: Sequence[Path]) -> None:
         terminal.print(pairs)
     for remark in remarks(report):
         terminal.print(escape(remark), soft_wrap=True)
-    terminal.print(f"report: {', '.join(map(str, files))}", soft_wrap=True)
+    terminal.print(f"report: {', '.join(map(str, files)) or 'none'}", soft_wrap=True)

@@ -21,6 +21,7 @@ from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS
 from impls.options import count, words
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, end
+from spec.files import require_folder
 from spec.inputs import InputKind
 from spec.load import load
 from spec.network import Network
@@ -39,13 +40,18 @@ def main(arguments: list[str]) -> Exit:
     network = load(options.spec)
     require_memory(network, options.batch)
     report_folder = Path(options.report)
+    require_folder(report_folder)
     with progress() as tell:
         entrants = entrants_of(network, options, tell) + original_of(options, tell)
         cases = _cases(network, options, tell)
         settings = Settings(options.threads, options.timeout, progress=tell, repeats=options.repeats)
         columns = run(network, entrants, cases, settings, options.lanes)
     report = Report(network, columns, options.threads)
-    show(report.fields(), network, report.write(report_folder))
+    files: list[Path] = []
+    try:
+        files = report.write(report_folder)
+    finally:  # a disk that is full by now is no reason to lose what was found
+        show(report.fields(), network, files)
     return report.exit
 
 

@@ -36,7 +36,8 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
     counts = ", ".join(f"{count} {outcome}" for outcome, count in report["outcomes"].items() if count)
     style = {"passed": "green", "failed": "red", "errored": "magenta"}[report["verdict"]]
     terminal.print(
-        f"[bold {style}]{report['verdict']}[/]: {counts}; report: {', '.join(map(str, files))}", soft_wrap=True
+        f"[bold {style}]{report['verdict']}[/]: {counts}; report: {', '.join(map(str, files)) or 'none'}",
+        soft_wrap=True,
     )
 
 

@@ -16,12 +16,13 @@ from gate.matrix import listed
 from gate.merge import merged
 from gate.options import parsed
 from gate.report import write
-from gate.run import require_folder, run
+from gate.run import run
 from gate.table import rate_text
 from gate.terminal import show
 from gate.verdict import Report
 from spec.arguments import Arguments
 from spec.exits import FULL, Exit, NotRunError, end
+from spec.files import require_folder
 from spec.terminal import progress
 
 _Given = TypeVar("_Given")

@@ -27,12 +27,11 @@ from gate.node import LostError, Outcome, Task, perform
 from gate.options import named_specs, parsed_list
 from gate.packages import parse
 from gate.requirement_file import files_of
-from gate.run import require_folder
 from gate.verdict import Report
 from impls import environments
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, one_line, shortened
-from spec.files import write_all
+from spec.files import require_folder, write_all
 from spec.load import shipped
 
 ROOT = Path(__file__).parents[1]

@@ -1,7 +1,6 @@
 """One gate from its options to what it found: both environments, the numbers of each network, then the costs."""
 
 import os
-import shutil
 import time
 from argparse import Namespace
 from collections.abc import Callable
@@ -18,7 +17,7 @@ from gate.options import calibrating, cells_of, named_specs, plan_of, shell, wor
 from gate.results import Finding, Numerics, NumericVerdict, Sides, Speed
 from gate.stored import known_alone, stored_side
 from gate.verdict import Run, void
-from spec.exits import InputError, NotRunError
+from spec.exits import InputError
 from spec.load import load
 from spec.network import Network
 
@@ -99,16 +98,6 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         finding, tuple(_common(options)), specs, options.device, told, duration_s, accepted.name_of(options.accepted)
     )
     return whole, finished
-
-
-def require_folder(folder: Path) -> None:
-    """Raise NotRunError where no report could be written, before minutes are spent on it."""
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
-        what = "a folder that cannot be written to" if there.is_dir() else "no folder"
-        raise NotRunError(f"--report {folder}: expected a folder for the report, found {what} at {there}")
-    if shutil.disk_usage(there).free < 2**20:
-        raise NotRunError(f"--report {folder}: expected room for the report, found less than 1 MiB free at {there}")
 
 
 def _asked(options: Namespace) -> _Asked:

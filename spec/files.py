@@ -3,11 +3,22 @@
 import contextlib
 import fcntl
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from spec.exits import NotRunError
+
+
+def require_folder(folder: Path) -> None:
+    """Raise NotRunError where no report could be written, before minutes are spent on it."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "a folder that cannot be written to" if there.is_dir() else "no folder"
+        raise NotRunError(f"--report {folder}: expected a folder for the report, found {what} at {there}")
+    if shutil.disk_usage(there).free < 2**20:
+        raise NotRunError(f"--report {folder}: expected room for the report, found less than 1 MiB free at {there}")
 
 
 def write_all(folder: Path, texts: Mapping[str, str]) -> list[Path]:
