@@ -112,11 +112,7 @@ def _parameter_result(
     if all(size.velocity == 0 for size in sizes):
         return replace(result, outcome=Outcome.FAILED, message="vacuous: it never moves; use another seed")
     steps = [
-        (
-            step + 1,
-            course.when(step, is_bias(name)),
-            _judged(own.strays[step][name], size, _of(peers, step, name), rule),
-        )
+        (step + 1, course.when(step, bias), _judged(own.strays[step][name], size, _of(peers, step, name), rule))
         for step, size in enumerate(sizes)
     ]
     if name in own.resumed_strays:
