@@ -4,6 +4,7 @@ from bench.floor import layer_floors
 from bench.report import Report
 from bench.speed_up import batches, speed_ups
 from bench.table import HEADINGS, cells, remarks
+from spec.text import safe
 
 
 def markdown_text(report: Report, pictures: list[str]) -> str:
@@ -22,7 +23,7 @@ def markdown_text(report: Report, pictures: list[str]) -> str:
         *_layer_table(report),
         "| machine | |",
         "|---|---|",
-        *(f"| {key} | {_safe(value)} |" for key, value in report.environment.items()),
+        *(f"| {key} | {safe(value)} |" for key, value in report.environment.items()),
         "",
         *_workers(report),
     ]
@@ -53,15 +54,11 @@ def _workers(report: Report) -> list[str]:
         "| framework | |",
         "|---|---|",
         *(
-            f"| {framework} {_safe(version)} | {', '.join(f'{key} {_safe(value)}' for key, value in facts.items())} |"
+            f"| {framework} {safe(version)} | {', '.join(f'{key} {safe(value)}' for key, value in facts.items())} |"
             for framework, (version, facts) in told.items()
         ),
         "",
     ]
-
-
-def _safe(text: str) -> str:
-    return text.replace("|", "/")
 
 
 def _layer_table(report: Report) -> list[str]:

@@ -1,14 +1,11 @@
 """The report as JUnit XML: what CI services read."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
 from conformance.matrix import columns, variant_of
-
-#: Characters that XML 1.0 has no way to say.
-_UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from spec.text import sayable
 
 
 def junit_text(report: Mapping[str, Any]) -> str:
@@ -36,10 +33,10 @@ def _add(suite: ElementTree.Element, result: Mapping[str, Any]) -> None:
     test = ElementTree.SubElement(
         suite,
         "testcase",
-        classname=_sayable(f"{result['network']}.{result['framework']}.{result['case']}"),
+        classname=sayable(f"{result['network']}.{result['framework']}.{result['case']}"),
         name=f"{result['tap'] or 'worker'} {result['check']}",
     )
-    message = _sayable(result["message"])
+    message = sayable(result["message"])
     match result["outcome"]:
         case "failed":
             ElementTree.SubElement(test, "failure", message=message)
@@ -49,7 +46,3 @@ def _add(suite: ElementTree.Element, result: Mapping[str, Any]) -> None:
             ElementTree.SubElement(test, "skipped", message=message)
         case "xfailed":
             ElementTree.SubElement(test, "skipped", type="xfail", message=message)
-
-
-def _sayable(text: str) -> str:
-    return _UNSAYABLE.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from conformance.matrix import matrices, notes, words
-from spec.exits import one_line
 from spec.network import Network
+from spec.text import safe
 
 MARKS = {"passed": "✅", "failed": "❌", "errored": "💥", "skipped": "⏭", "xfailed": "🔶"}
 
@@ -53,11 +53,3 @@ def _what(result: Mapping[str, Any]) -> str:
     return (
         f"`{result['tap']}` ({result['operator'] or 'training'}, {words(result['check'])}): {safe(result['message'])}"
     )
-
-
-def safe(text: str) -> str:
-    """Text of others as one line of plain text: no heading, table, HTML or disguised link can come from it."""
-    text = one_line(text)
-    for character in "\\`*_[]<>|&~":
-        text = text.replace(character, f"\\{character}")
-    return text

@@ -1,6 +1,5 @@
 """The report as JUnit XML: a test case a cell and quantity."""
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.etree import ElementTree
@@ -8,9 +7,7 @@ from xml.etree import ElementTree
 from gate.results import Numerics, NumericVerdict, SpeedVerdict
 from gate.table import percent
 from gate.verdict import Cell, Report
-
-#: Characters that XML 1.0 has no way to say.
-_UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+from spec.text import sayable
 
 #: How a verdict is told to a reader that knows failures, errors and skipped tests only. What is undecided has not
 #: passed, and so is an error.
@@ -40,7 +37,7 @@ class _Test:
 
 def junit_text(report: Report) -> str:
     """One suite a cell, one test for its numerics and each of its costs; stale acceptances and missing cells too."""
-    root = ElementTree.Element("testsuites", name=_sayable(f"gate of {report.title}"))
+    root = ElementTree.Element("testsuites", name=sayable(f"gate of {report.title}"))
     for cell in report.cells:
         _suite(root, f"{cell.run.title}: {cell.network}, {cell.variant}", list(_tests(cell)))
     stale = [line for run in report.runs for line in run.finding.stale]
@@ -78,15 +75,11 @@ def _numeric(place: str, numerics: Numerics) -> _Test:
 def _suite(root: ElementTree.Element, name: str, tests: list[_Test]) -> None:
     counts = {tag: str(sum(test.tag == tag for test in tests)) for tag in ("failure", "error", "skipped")}
     suite = ElementTree.SubElement(
-        root, "testsuite", name=_sayable(name), tests=str(len(tests)), failures=counts["failure"],
+        root, "testsuite", name=sayable(name), tests=str(len(tests)), failures=counts["failure"],
         errors=counts["error"], skipped=counts["skipped"],
     )  # fmt: skip
     for test in tests:
-        element = ElementTree.SubElement(suite, "testcase", classname=_sayable(test.place), name=_sayable(test.name))
+        element = ElementTree.SubElement(suite, "testcase", classname=sayable(test.place), name=sayable(test.name))
         if test.tag is not None:
             message = f"{test.verdict}: {test.message}" if test.message else test.verdict
-            ElementTree.SubElement(element, test.tag, type=test.verdict, message=_sayable(message))
-
-
-def _sayable(text: str) -> str:
-    return _UNSAYABLE.sub("\N{REPLACEMENT CHARACTER}", text)
+            ElementTree.SubElement(element, test.tag, type=test.verdict, message=sayable(message))

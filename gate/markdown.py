@@ -7,6 +7,7 @@ from gate.results import Effect
 from gate.table import headline, numerics_text, percent, rate_text, reasons, smallest, speed_text
 from gate.verdict import Cell, Report, Run
 from spec.exits import one_line
+from spec.text import safe
 
 MARKS = {"passed": "✅", "failed": "❌", "not-run": "💥", "undecided": "❔"}
 
@@ -14,9 +15,9 @@ MARKS = {"passed": "✅", "failed": "❌", "not-run": "💥", "undecided": "❔"
 def markdown_text(report: Report) -> str:
     """The whole report."""
     lines = [
-        f"# {MARKS[report.verdict]} Gate {report.verdict}: {_safe(report.title)}",
+        f"# {MARKS[report.verdict]} Gate {report.verdict}: {safe(report.title)}",
         "",
-        f"{_safe(headline(report))}.",
+        f"{safe(headline(report))}.",
         "",
     ]
     lines += [_row("network", "framework", "numerics", "speed", "why"), "|---" * 5 + "|"]
@@ -36,7 +37,7 @@ def markdown_text(report: Report) -> str:
         lines += ["", "## Speed", "", *_speed(timed)]
         lines += [
             "",
-            *(f"{_safe(text)}." for text in dict.fromkeys(rate_text(r.finding.calibration) for r in report.runs)),
+            *(f"{safe(text)}." for text in dict.fromkeys(rate_text(r.finding.calibration) for r in report.runs)),
         ]
     for cell in report.cells:
         if cell.numerics is not None and cell.numerics.taps:
@@ -46,13 +47,13 @@ def markdown_text(report: Report) -> str:
 
 
 def _action(action: Action) -> Iterator[str]:
-    yield f"- **{_safe(action.verdict)}** {_safe(action.place)}"
+    yield f"- **{safe(action.verdict)}** {safe(action.place)}"
     for line in action.what:
-        yield f"  - {_safe(line)}"
+        yield f"  - {safe(line)}"
     if action.command:
         yield f"  - again: {_code(action.command)}"
     if action.accept:
-        yield f"  - to accept it, add to {_safe(action.accept_in)}:"
+        yield f"  - to accept it, add to {safe(action.accept_in)}:"
         yield ""
         yield "    ```toml"
         for line in action.accept.splitlines():
@@ -62,7 +63,7 @@ def _action(action: Action) -> Iterator[str]:
 
 def _changes(run: Run) -> Iterator[str]:
     changes = run.finding.sides.changes
-    yield f"## What changed: {_safe(run.title)}"
+    yield f"## What changed: {safe(run.title)}"
     yield ""
     yield _row("package", "before", "after", "")
     yield "|---" * 4 + "|"
@@ -96,7 +97,7 @@ def _figures(effect: Effect) -> tuple[str, str, str, str]:
 
 def _taps(cell: Cell) -> Iterator[str]:
     assert cell.numerics is not None
-    yield f"<details><summary>Taps of {_safe(cell.network)}, {_safe(str(cell.variant))}</summary>"
+    yield f"<details><summary>Taps of {safe(cell.network)}, {safe(str(cell.variant))}</summary>"
     yield ""
     yield _row("tap", "operator", "check", "verdict", "bits", "noise", "class", "change")
     yield "|---" * 8 + "|"
@@ -114,9 +115,9 @@ def _about(run: Run) -> Iterator[str]:
     machine = run.finding.machine
     told = ", ".join(f"{key} {machine[key]}" for key in ("processor", "cores", "platform", "device") if key in machine)
     minutes, seconds = divmod(round(run.duration_s), 60)
-    yield f"{_safe(run.title)}, {run.device}: {minutes} min {seconds} s; {_safe(told)}."
+    yield f"{safe(run.title)}, {run.device}: {minutes} min {seconds} s; {safe(told)}."
     for note in run.notes:
-        yield f"Note: {_safe(note)}."
+        yield f"Note: {safe(note)}."
 
 
 def _pair(before: float | None, after: float | None, form: str) -> str:
@@ -125,17 +126,9 @@ def _pair(before: float | None, after: float | None, form: str) -> str:
 
 
 def _row(*cells: str) -> str:
-    return "| " + " | ".join(_safe(str(cell)) for cell in cells) + " |"
+    return "| " + " | ".join(safe(str(cell)) for cell in cells) + " |"
 
 
 def _code(text: str) -> str:
     """Text of others in back quotes, out of which it cannot come."""
     return f"`{one_line(text).replace('`', chr(39))}`"
-
-
-def _safe(text: str) -> str:
-    """Text of others as one line of plain text: no heading, table, HTML or disguised link can come from it."""
-    text = one_line(text)
-    for character in "\\`*_[]<>|&~":
-        text = text.replace(character, f"\\{character}")
-    return text

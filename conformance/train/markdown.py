@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from conformance.markdown import MARKS, safe
+from conformance.markdown import MARKS
 from conformance.train.report import Report
 from conformance.train.table import COLUMNS, conditions, headings, rows, together
+from spec.text import safe
 
 
 def markdown_text(report: Report, pictures: Sequence[str]) -> str:
