@@ -47,6 +47,7 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown framework": (("--frameworks", "torch,mxnet"), ("--frameworks", "'mxnet'", "tensorflow")),
     "unknown device": (("--device", "tpu"), ("--device", "'tpu'", "cuda")),
     "tf32 on a processor": ((*NARROW, "--dtype", "tf32"), ("tf32", "cuda", "cpu")),
+    "unknown lane": (("--lanes", "backward"), ("--lanes", "'backward'", "forward, training")),
     "unknown lowering": (("--lowering", "quick"), ("--lowering", "'quick'")),
     "mode that a framework lacks": ((*NARROW, "--mode", "onnx=eager"), ("--mode", "'eager'", "compiled")),
     "interpreter that is not there": ((*NARROW, "--python", "torch=/no/such"), ("--python", "torch", "/no/such")),
