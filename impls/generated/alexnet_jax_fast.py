@@ -8,7 +8,7 @@ Generate it again with: python -m impls.generate alexnet
 """
 
 from collections.abc import Callable
-from functools import reduce
+from functools import partial, reduce
 
 import jax
 import jax.numpy as jnp
@@ -76,7 +76,7 @@ def strided_conv(
         product: jax.Array = jnp.concatenate(patches, axis=-1) @ kernel
         return product
 
-    y: jax.Array = lax.map(one, x)
+    y: jax.Array = lax.map(jax.checkpoint(one), x)  # whose gradient makes the patches again
     return y + p["bias"] if "bias" in p else y
 
 
@@ -86,27 +86,97 @@ def dense(x: jax.Array, p: dict[str, jax.Array]) -> jax.Array:
     return y + p["bias"] if "bias" in p else y
 
 
+def neighbour_sums(x: jax.Array, n: int) -> jax.Array:
+    """Sums over n neighbouring channels."""
+    channels = x.shape[-1]
+    padded = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    return reduce(jnp.add, [padded[..., shift : shift + channels] for shift in range(n)])
+
+
+def inverse_power(x: jax.Array, beta: float) -> jax.Array:
+    """x^-beta, from roots where that can be."""
+    if beta == 0.75:
+        root = lax.rsqrt(x)
+        return root * jnp.sqrt(root)
+    return x**-beta
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3, 4))
 def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
     """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
-    channels = x.shape[-1]
-    squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
-    sums = sum(squares[..., shift : shift + channels] for shift in range(n))
-    denominator = k + alpha * sums
-    if beta == 0.75:
-        root = lax.rsqrt(denominator)
-        return x * (root * jnp.sqrt(root))
-    return x * denominator**-beta
+    return x * inverse_power(k + alpha * neighbour_sums(x * x, n), beta)
+
+
+def local_response_norm_forward(
+    x: jax.Array, n: int, k: float, alpha: float, beta: float
+) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """The normalised x, and what the gradient reads."""
+    denominator = k + alpha * neighbour_sums(x * x, n)
+    y = x * inverse_power(denominator, beta)
+    return y, (x, y, denominator)
+
+
+def local_response_norm_backward(
+    n: int, _k: float, alpha: float, beta: float, saved: tuple[jax.Array, ...], g: jax.Array
+) -> tuple[jax.Array]:
+    """To x_j goes g_j · d_j^-beta - 2 · alpha · beta · x_j · Σ g_i · y_i / d_i, with d = k + alpha · Σ x²."""
+    x, y, denominator = saved
+    others = neighbour_sums(g * y / denominator, n)
+    return (g * inverse_power(denominator, beta) - 2 * alpha * beta * x * others,)
+
+
+local_response_norm.defvjp(local_response_norm_forward, local_response_norm_backward)
+
+
+def windows(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
+    """The first elements of all windows along an axis, the second ones, and so on."""
+    last = (x.shape[axis] - size) // stride * stride
+    return [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(size)]
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def maxima(x: jax.Array, axis: int, size: int, stride: int) -> jax.Array:
+    """Maximum over windows along one axis."""
+    return reduce(jnp.maximum, windows(x, axis, size, stride))
 
 
 def max_pool(
     x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
 ) -> jax.Array:
-    """Maximum over windows, first of rows, then of columns; padding never wins."""
+    """Maximum over windows, first within each row, then over rows; padding never wins."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    for axis, size, step in ((1, kernel[0], stride[0]), (2, kernel[1], stride[1])):
-        last = (x.shape[axis] - size) // step * step
-        x = reduce(jnp.maximum, [lax.slice_in_dim(x, i, i + last + 1, step, axis) for i in range(size)])
-    return x
+    return maxima(maxima(x, 2, kernel[1], stride[1]), 1, kernel[0], stride[0])
+
+
+def maxima_forward(x: jax.Array, axis: int, size: int, stride: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """The maxima, and what the gradient reads."""
+    y = maxima(x, axis, size, stride)
+    return y, (x, y)
+
+
+def maxima_backward(
+    axis: int, size: int, stride: int, saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array]:
+    """The gradient of each window goes to its first largest element."""
+    x, y = saved
+    none_before, shares = jnp.ones(y.shape, bool), []
+    for element in windows(x, axis, size, stride):
+        shares.append(jnp.where(none_before & (element == y), g, 0))
+        none_before &= element != y
+    blocks = -(-x.shape[axis] // stride)  # of as many elements as a window moves on by
+
+    def moved(share: jax.Array, by: int) -> jax.Array:
+        pads = [(0, 0)] * x.ndim
+        pads[axis] = (by, blocks - by - y.shape[axis])
+        return jnp.pad(share, pads)
+
+    nothing = moved(jnp.zeros_like(g), 0)
+    places = [reduce(jnp.add, map(moved, shares[i::stride], range(size)), nothing) for i in range(stride)]
+    shape = (*x.shape[:axis], blocks * stride, *x.shape[axis + 1 :])
+    return (lax.slice_in_dim(jnp.stack(places, axis + 1).reshape(shape), 0, x.shape[axis], axis=axis),)
+
+
+maxima.defvjp(maxima_forward, maxima_backward)
 
 
 def forward(parameters: Parameters, x: jax.Array, tap: Tap = no_tap, masks: Masks | None = None) -> jax.Array:

@@ -50,27 +50,43 @@ def dense(x: jax.Array, p: dict[str, jax.Array]) -> jax.Array:
     return y + p["bias"] if "bias" in p else y
 
 
+def neighbour_sums(x: jax.Array, n: int) -> jax.Array:
+    """Sums over n neighbouring channels."""
+    channels = x.shape[-1]
+    padded = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
+    return reduce(jnp.add, [padded[..., shift : shift + channels] for shift in range(n)])
+
+
+def inverse_power(x: jax.Array, beta: float) -> jax.Array:
+    """x^-beta, from roots where that can be."""
+    if beta == 0.75:
+        root = lax.rsqrt(x)
+        return root * jnp.sqrt(root)
+    return x**-beta
+
+
 def local_response_norm(x: jax.Array, n: int, k: float, alpha: float, beta: float) -> jax.Array:
     """Divide by (k + alpha · Σ x²)^beta over n neighbouring channels; alpha multiplies the sum."""
-    channels = x.shape[-1]
-    squares = jnp.pad(x * x, ((0, 0), (0, 0), (0, 0), (n // 2, n // 2)))
-    sums = sum(squares[..., shift : shift + channels] for shift in range(n))
-    denominator = k + alpha * sums
-    if beta == 0.75:
-        root = lax.rsqrt(denominator)
-        return x * (root * jnp.sqrt(root))
-    return x * denominator**-beta
+    return x * inverse_power(k + alpha * neighbour_sums(x * x, n), beta)
+
+
+def windows(x: jax.Array, axis: int, size: int, stride: int) -> list[jax.Array]:
+    """The first elements of all windows along an axis, the second ones, and so on."""
+    last = (x.shape[axis] - size) // stride * stride
+    return [lax.slice_in_dim(x, i, i + last + 1, stride, axis) for i in range(size)]
+
+
+def maxima(x: jax.Array, axis: int, size: int, stride: int) -> jax.Array:
+    """Maximum over windows along one axis."""
+    return reduce(jnp.maximum, windows(x, axis, size, stride))
 
 
 def max_pool(
     x: jax.Array, kernel: tuple[int, int], stride: tuple[int, int], pads: Pads = ((0, 0), (0, 0))
 ) -> jax.Array:
-    """Maximum over windows, first of rows, then of columns; padding never wins."""
+    """Maximum over windows, first within each row, then over rows; padding never wins."""
     x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
-    for axis, size, step in ((1, kernel[0], stride[0]), (2, kernel[1], stride[1])):
-        last = (x.shape[axis] - size) // step * step
-        x = reduce(jnp.maximum, [lax.slice_in_dim(x, i, i + last + 1, step, axis) for i in range(size)])
-    return x
+    return maxima(maxima(x, 2, kernel[1], stride[1]), 1, kernel[0], stride[0])
 
 
 def sum_pool(
