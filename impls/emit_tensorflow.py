@@ -100,12 +100,12 @@ def emit(network: Network, lowering: Lowering, origin: str) -> str:
     name = class_name(network)
     fast = lowering == "fast"
     body = [line for step in steps(network) for line in _forward(step, lowering, trains=network.training is not None)]
-    functions = FUNCTIONS | (DIFFERENTIATED if network.training else {})
+    functions = FUNCTIONS | (DIFFERENTIATED if fast and network.training else {})
     used = [function for function in functions if calls(function, code(body))]
     held = [wrapped(line) for layer in network.layers if (line := _held(layer, lowering))]
     parts = [
         header(network, "TensorFlow, fast lowering" if fast else "TensorFlow", origin, NOTES_FAST if fast else NOTES),
-        _preamble(bool(dropouts(network)), not {"conv", "grouped_conv", "padded"}.isdisjoint(used)),
+        _preamble(bool(dropouts(network)), any("Pads" in functions[function] for function in used)),
         *([_variables(network)] if held else []),
         *(functions[function] for function in used),
         f"class {name}(tf.Module):",
@@ -184,10 +184,7 @@ def _forward(step: Step, lowering: Lowering, trains: bool) -> list[str]:
     before: list[str] = []
     match operator:
         case Conv():
-            stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
-            pads = f", pads={_pads(operator.pads)}" if any(operator.pads) else ""
-            grouped = trains and operator.groups > 1
-            value = f"{f'grouped_conv({x}, {p}, {operator.groups}' if grouped else f'conv({x}, {p}'}{stride}{pads})"
+            value = _convolved(operator, x, p, lowering, trains)
         case Dense() if lowering == "fast":
             value = f"dense({x}, {p})"
         case Dense():
@@ -232,6 +229,23 @@ def _forward(step: Step, lowering: Lowering, trains: bool) -> list[str]:
             assert_never(operator)
     line = f'        {step.assigns}tap("{layer.name}", {value}){comment(layer, LAYOUT)}'
     return [*map(wrapped, before), wrapped(line)]
+
+
+def _convolved(operator: Conv, x: str, p: str, lowering: Lowering, trains: bool) -> str:
+    """The call that convolves. It says `SAME` only where that pads as the spec does: at stride 1, by half a kernel."""
+    stride = f", stride={operator.stride}" if operator.stride != (1, 1) else ""
+    height, width = operator.kernel
+    around = (height // 2, width // 2, height // 2, width // 2)
+    if not any(operator.pads):
+        pads = ""
+    elif not (trains and lowering == "fast"):
+        pads = f", pads={_pads(operator.pads)}"
+    elif operator.stride == (1, 1) and height % 2 and width % 2 and operator.pads == around:
+        pads = ', padding="SAME"'
+    else:
+        x, pads = f"padded({x}, {_pads(operator.pads)})", ""
+    grouped = trains and operator.groups > 1
+    return f"{'grouped_conv' if grouped else 'conv'}({x}, {p}{f', {operator.groups}' * grouped}{stride}{pads})"
 
 
 def _dropped(operator: Dropout, x: str) -> str:

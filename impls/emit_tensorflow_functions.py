@@ -63,8 +63,32 @@ def batch_norm(x: tf.Tensor, p: dict[str, tf.Variable], epsilon: float) -> tf.Te
 ''',
 }
 
-#: Those that are others where gradients flow through them: XLA makes one pass of normalisation's gradient too.
+#: Those of the fast lowering that are others where gradients flow through them: TensorFlow hands the gradients of a
+#: convolution to oneDNN only if its padding has a name, and XLA makes one pass of normalisation's gradient too.
 DIFFERENTIATED: dict[str, str] = {
+    "conv": '''\
+def conv(
+    x: tf.Tensor, p: dict[str, tf.Variable], stride: tuple[int, int] = (1, 1), padding: str = "VALID"
+) -> tf.Tensor:
+    """Cross-correlation, and the bias where there is one; its gradients are oneDNN's, as the padding has a name."""
+    y = tf.nn.conv2d(x, p["weight"], stride, padding)
+    return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
+
+''',
+    "grouped_conv": '''\
+def grouped_conv(
+    x: tf.Tensor,
+    p: dict[str, tf.Variable],
+    groups: int,
+    stride: tuple[int, int] = (1, 1),
+    padding: str = "VALID",
+) -> tf.Tensor:
+    """Cross-correlation of each group by itself: on a CPU TensorFlow has no gradient of a grouped one."""
+    towers = zip(tf.split(x, groups, axis=-1), tf.split(p["weight"], groups, axis=-1), strict=True)
+    y = tf.concat([tf.nn.conv2d(tower, kernel, stride, padding) for tower, kernel in towers], axis=-1)
+    return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
+
+''',
     "local_response_norm": '''\
 def window_sum(x: tf.Tensor, n: int) -> tf.Tensor:
     """Sums over n neighbouring channels."""

@@ -15,7 +15,6 @@ import tensorflow as tf
 LAYOUT = "NHWC"
 
 Masks = Mapping[str, tf.Tensor]  # of each dropout, by its name: the elements that training keeps
-Pads = tuple[tuple[int, int], tuple[int, int]]  # (top, bottom), (left, right)
 Tap = Callable[[str, tf.Tensor], tf.Tensor]
 
 
@@ -35,13 +34,10 @@ def variables(
 
 
 def conv(
-    x: tf.Tensor,
-    p: dict[str, tf.Variable],
-    stride: tuple[int, int] = (1, 1),
-    pads: Pads = ((0, 0), (0, 0)),
+    x: tf.Tensor, p: dict[str, tf.Variable], stride: tuple[int, int] = (1, 1), padding: str = "VALID"
 ) -> tf.Tensor:
-    """Cross-correlation, and the bias where there is one; how many groups follows from the kernel's shape."""
-    y = tf.nn.conv2d(x, p["weight"], stride, [(0, 0), *pads, (0, 0)])
+    """Cross-correlation, and the bias where there is one; its gradients are oneDNN's, as the padding has a name."""
+    y = tf.nn.conv2d(x, p["weight"], stride, padding)
     return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
 
 
@@ -50,11 +46,10 @@ def grouped_conv(
     p: dict[str, tf.Variable],
     groups: int,
     stride: tuple[int, int] = (1, 1),
-    pads: Pads = ((0, 0), (0, 0)),
+    padding: str = "VALID",
 ) -> tf.Tensor:
     """Cross-correlation of each group by itself: on a CPU TensorFlow has no gradient of a grouped one."""
     towers = zip(tf.split(x, groups, axis=-1), tf.split(p["weight"], groups, axis=-1), strict=True)
-    padding = [(0, 0), *pads, (0, 0)]
     y = tf.concat([tf.nn.conv2d(tower, kernel, stride, padding) for tower, kernel in towers], axis=-1)
     return tf.nn.bias_add(y, p["bias"]) if "bias" in p else y
 
@@ -131,15 +126,15 @@ class AlexNet(tf.Module):
         x = tap("relu1", tf.nn.relu(x))  # (N, 55, 55, 96)  §3.1
         x = tap("norm1", local_response_norm(x, n=5, k=2.0, alpha=0.0001, beta=0.75))  # (N, 55, 55, 96)  §3.3
         x = tap("pool1", tf.nn.max_pool2d(x, 3, 2, "VALID"))  # (N, 27, 27, 96)  §3.4
-        x = tap("conv2", grouped_conv(x, self.conv2, 2, pads=((2, 2), (2, 2))))  # (N, 27, 27, 256)  §3.5
+        x = tap("conv2", grouped_conv(x, self.conv2, 2, padding="SAME"))  # (N, 27, 27, 256)  §3.5
         x = tap("relu2", tf.nn.relu(x))  # (N, 27, 27, 256)  §3.1
         x = tap("norm2", local_response_norm(x, n=5, k=2.0, alpha=0.0001, beta=0.75))  # (N, 27, 27, 256)  §3.3
         x = tap("pool2", tf.nn.max_pool2d(x, 3, 2, "VALID"))  # (N, 13, 13, 256)  §3.4
-        x = tap("conv3", conv(x, self.conv3, pads=((1, 1), (1, 1))))  # (N, 13, 13, 384)  §3.5
+        x = tap("conv3", conv(x, self.conv3, padding="SAME"))  # (N, 13, 13, 384)  §3.5
         x = tap("relu3", tf.nn.relu(x))  # (N, 13, 13, 384)  §3.1
-        x = tap("conv4", grouped_conv(x, self.conv4, 2, pads=((1, 1), (1, 1))))  # (N, 13, 13, 384)  §3.5
+        x = tap("conv4", grouped_conv(x, self.conv4, 2, padding="SAME"))  # (N, 13, 13, 384)  §3.5
         x = tap("relu4", tf.nn.relu(x))  # (N, 13, 13, 384)  §3.1
-        x = tap("conv5", grouped_conv(x, self.conv5, 2, pads=((1, 1), (1, 1))))  # (N, 13, 13, 256)  §3.5
+        x = tap("conv5", grouped_conv(x, self.conv5, 2, padding="SAME"))  # (N, 13, 13, 256)  §3.5
         x = tap("relu5", tf.nn.relu(x))  # (N, 13, 13, 256)  §3.1
         x = tap("pool5", tf.nn.max_pool2d(x, 3, 2, "VALID"))  # (N, 6, 6, 256)  §3.4
         x = tap("flatten", tf.reshape(tf.transpose(x, (0, 3, 1, 2)), (-1, 9216)))  # (N, 9216)  §3.5
