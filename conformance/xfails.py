@@ -22,7 +22,20 @@ class Xfail(Part):
     networks: Annotated[tuple[str, ...], AsTuple] = ()
     """The networks whose checks fail; none named means all."""
     operator: str
-    check: Literal["local", "end_to_end", "untapped"]
+    check: Literal[
+        "local",
+        "end_to_end",
+        "untapped",
+        "gradient_input",
+        "gradient_parameter",
+        "loss",
+        "loss_gradient",
+        "dropout",
+        "initialiser",
+        "trajectory",
+        "evaluation",
+        "colour",
+    ]
     dtypes: Words
     devices: Words
     reason: str

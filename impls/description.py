@@ -4,7 +4,15 @@ from spec.network import Network
 
 
 def describe(network: Network) -> dict[str, object]:
-    """A network as plain JSON, for runners that bring an implementation of their own."""
+    """A network as plain JSON, for runners that bring an implementation of their own.
+
+    `preprocessing`, `training` and `evaluation` are there where its spec has such sections, as the spec has them.
+    """
+    recipe = network.model_dump(
+        mode="json",
+        include={"preprocessing": True, "training": True, "evaluation": {"views", "average"}},
+        exclude_none=True,
+    )
     return {
         "name": network.name,
         "input": network.input.model_dump(mode="json"),
@@ -16,4 +24,4 @@ def describe(network: Network) -> dict[str, object]:
             }
             for operator, layer in zip(network.graph, network.layers, strict=True)
         ],
-    }
+    } | recipe

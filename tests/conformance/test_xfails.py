@@ -132,3 +132,15 @@ def test_the_entries_that_come_with_lockstep_name_what_there_is() -> None:
         assert str(SpecifierSet(entry.versions)), "a bound that all versions satisfy is none"
         assert len(entry.reason) > 20
         assert urlsplit(entry.link).scheme == "https"
+
+
+def test_every_check_of_a_tap_may_be_expected_to_fail_and_no_other() -> None:
+    about_no_tap = {Check.TRAINING, Check.RUN}
+    for check in Check:
+        if check in about_no_tap:
+            with pytest.raises(ValidationError, match="check"):
+                xfail(check=str(check))
+        else:
+            failed = result("norm1", Outcome.FAILED, check=check)
+            (found,) = applied([failed], [xfail(check=str(check))])
+            assert found.outcome is Outcome.XFAILED

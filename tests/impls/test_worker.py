@@ -14,6 +14,7 @@ import pytest
 from impls.description import describe
 from impls.frameworks import FRAMEWORKS
 from impls.protocol import PROTOCOL, ErrorKind, Load, Prepare, Time, Trace, Verify
+from impls.worker import TRAINING
 from spec import tensors
 from spec.load import load
 
@@ -220,8 +221,10 @@ def test_examples_of_the_readme_are_requests_and_answers_as_they_are() -> None:
     text = (ROOT / "impls" / "README.md").read_text(encoding="utf-8")
     examples = [json.loads(example) for example in re.findall(r"```json\n(.*?)```", text, re.DOTALL)]
     requests = {example["do"]: example for example in examples if "do" in example}
-    assert requests.keys() == {"hello", "load", "trace", "prepare", "time", "verify", "stop"}
-    for do, kind in (("load", Load), ("trace", Trace), ("prepare", Prepare), ("time", Time), ("verify", Verify)):
+    kinds_of = {"load": Load, "trace": Trace, "prepare": Prepare, "time": Time, "verify": Verify}
+    kinds_of |= {do: kind for do, (kind, _) in TRAINING.items()}
+    assert requests.keys() == {"hello", "stop", *kinds_of}
+    for do, kind in kinds_of.items():
         assert requests[do].keys() == {"id", "do"} | {field.name for field in fields(kind)}
     (network,) = (example for example in examples if "graph" in example)
     expected: dict[str, Any] = describe(load("alexnet_narrow"))
