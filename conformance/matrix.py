@@ -21,6 +21,9 @@ LANES = ("training", "run")
 #: Checks that a sentence names otherwise than a report does.
 WORDS = {"gradient_input": "gradient of the input", "gradient_parameter": "gradient"}
 
+#: Who shows its output alone is skipped at all taps end to end, but for that output.
+INSTEAD = {"end_to_end": "untapped"}
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -153,10 +156,12 @@ def _by_place(results: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], lis
     return places
 
 
-def _worst(results: Iterable[Mapping[str, Any]], check: str) -> str:
+def _worst(results: Sequence[Mapping[str, Any]], check: str) -> str:
     """The fewest bits among the results of a check; a result without bits is exact if its worst error is 0."""
     own = [result for result in results if result["check"] == check]
     bits = [result["effective_bits"] for result in own if result["effective_bits"] is not None]
     if bits:
         return f"{min(bits):.1f}"
+    if check in INSTEAD and all(result["outcome"] == "skipped" for result in own):
+        return _worst(results, INSTEAD[check])
     return "exact" if own and all(result["worst"] == 0 for result in own) else "–"

@@ -30,6 +30,15 @@ def test_columns_are_the_variants_in_the_order_of_the_run() -> None:
     assert variant_of(rows[0]) == TORCH
 
 
+def test_who_shows_the_output_alone_has_its_bits_there() -> None:
+    rows = [
+        row("fc8", Outcome.SKIPPED),
+        row("fc8", Outcome.SKIPPED, check=Check.END_TO_END),
+        row("fc8", check=Check.UNTAPPED, effective_bits=21.5),
+    ]
+    assert cell(rows, TORCH, "fc8") == Cell("skipped", "– / 21.5")
+
+
 def test_a_cell_shows_the_fewest_bits_by_itself_and_end_to_end() -> None:
     rows = [
         row(effective_bits=24.26),
