@@ -9,15 +9,14 @@ import fcntl
 import os
 import platform
 import signal
-import subprocess
 import sys
 import tempfile
-from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gate.child import follow
 from spec.exits import Exit
 
 ROOT = Path(__file__).parents[1]
@@ -77,10 +76,11 @@ def perform(task: Task) -> Outcome:
             path.write_bytes(content)
         report = Path(folder, "reports", "gate.json")
         command = [*(task.program or GATE), *task.arguments, "--report", str(report.parent)]
-        code, said = _run(command, folder, _environment(os.environ, task.places), lock)
-        if code < 0:
-            raise LostError(f"ended by {_signal(-code)}; {said}" if said else f"ended by {_signal(-code)}")
-        return Outcome(code, report.read_text(encoding="utf-8") if report.is_file() else None, said)
+        bound = [sys.executable, "-P", "-m", "gate.node", str(os.getpid()), *command]
+        ended = follow(bound, _environment(os.environ, task.places), Path(folder), held=(lock,))
+        if ended.code < 0:
+            raise LostError("; ".join(filter(None, (f"ended by {_signal(-ended.code)}", ended.said))))
+        return Outcome(ended.code, report.read_text(encoding="utf-8") if report.is_file() else None, ended.said)
 
 
 def cache(environment: Mapping[str, str]) -> Path:
@@ -94,30 +94,6 @@ def _environment(outer: Mapping[str, str], places: Mapping[str, str]) -> dict[st
     own = {name: str(cache(outer) / folder) for name, folder in KEPT.items()}
     left = {name: value for name, value in outer.items() if name not in RAYS_OWN}
     return own | left | dict(places) | {"PYTHONPATH": str(ROOT)}
-
-
-def _run(command: list[str], folder: str, environment: Mapping[str, str], lock: int) -> tuple[int, str]:
-    """The exit code and the last line on stderr."""
-    last: deque[str] = deque(maxlen=1)
-    with subprocess.Popen(
-        [sys.executable, "-P", "-m", "gate.node", str(os.getpid()), *command],
-        cwd=folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        pass_fds=(lock,),
-    ) as process:
-        try:
-            assert process.stderr is not None
-            last.extend(line.strip() for line in process.stderr if line.strip())
-        except BaseException:
-            process.terminate()
-            raise
-    return process.returncode, "".join(last).removeprefix("error: ")
 
 
 @contextmanager

@@ -1,13 +1,12 @@
 """Runs the conformance program on both sides of an upgrade, and judges how the numbers moved."""
 
 import os
-import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from gate.child import follow
 from gate.drift import judge
 from gate.reported import Reported, read, require_network
 from gate.results import Numerics, Side, Sides
@@ -83,29 +82,11 @@ def run(arguments: list[str], folder: Path, tell: Progress) -> Reported:
     report = folder / REPORT
     _clear(folder)
     command = [sys.executable, "-m", "conformance", *arguments, "--report", str(folder)]
-    last: deque[str] = deque(maxlen=1)
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        env=_environment(os.environ),
-    ) as process:
-        try:
-            assert process.stderr is not None
-            for line in process.stderr:
-                if line.strip():
-                    last.append(line.strip())
-                    tell(last[0])
-        except BaseException:
-            process.terminate()
-            raise
+    ended = follow(command, _environment(os.environ), tell=tell)
     if report.is_file():
         return read(report)
-    said = "".join(last).removeprefix("error: ") or f"ended with exit code {process.returncode} and without a word"
-    if process.returncode == Exit.INPUT:
+    said = ended.said or f"ended with exit code {ended.code} and without a word"
+    if ended.code == Exit.INPUT:
         raise InputError(said)
     raise NotRunError(f"python -m conformance: expected a report in {folder}, found none: {said}")
 
