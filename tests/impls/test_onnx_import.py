@@ -12,7 +12,7 @@ from impls.environments import interpreter
 from impls.onnx_import.naming import Names, identifier
 from spec.load import load
 from spec.network import Network
-from spec.tensors import read
+from spec.tensors import read, write
 from spec.yaml_text import network_text
 
 ROOT = Path(__file__).parents[2]
@@ -117,6 +117,37 @@ def test_tensors_are_read_from_a_file_beside_the_model(onnx_python: Path, models
     network, weights = imported(onnx_python, models / "beside.onnx", tmp_path)
     assert [op for _, op in graph(network)] == ["batch_norm"]
     np.testing.assert_array_equal(weights[f"{network.output}.scale"], np.array([1, 2, 3], np.float32))
+
+
+def beside_original(spec: Path, weights: Path, model: Path, folder: Path) -> tuple[int, list[dict[str, str]]]:
+    """The exit code of the suite with the original beside the generated source, and the original's results."""
+    command = [sys.executable, "-m", "conformance", "--spec", spec, "--weights", weights, "--original", model]
+    more = ["--frameworks", "onnx", "--locked", "--lanes", "forward", "--inputs", "noise", "--report", folder]
+    done = subprocess.run([*map(str, command), *map(str, more)], cwd=ROOT, capture_output=True, text=True, check=False)
+    report = json.loads((folder / "conformance.json").read_text(encoding="utf-8"))
+    return done.returncode, [result for result in report["results"] if result["framework"] == "original"]
+
+
+def test_an_original_is_compared_by_its_output(onnx_python: Path, models: Path, tmp_path: Path) -> None:
+    network, tensors = imported(onnx_python, models / "exported.onnx", tmp_path)
+    spec, weights = tmp_path / "exported.yaml", tmp_path / "exported.safetensors"
+    code, results = beside_original(spec, weights, models / "exported.onnx", tmp_path)
+    assert code == 0
+    assert [(result["tap"], result["outcome"]) for result in results if result["check"] == "untapped"] == [
+        (network.output, "passed")
+    ]
+    assert {result["outcome"] for result in results if result["check"] != "untapped"} == {"skipped"}
+    write(weights, tensors | {"head.bias": tensors["head.bias"] + np.eye(1, 6, dtype=np.float32)[0] / 100})
+    code, results = beside_original(spec, weights, models / "exported.onnx", tmp_path)
+    assert code == 1
+    assert [result["outcome"] for result in results if result["check"] == "untapped"] == ["failed"]
+
+
+def test_an_original_needs_its_weights(models: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "conformance", "--spec", "alexnet_narrow", "--original", models / "old.onnx"]
+    done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --original: expected --weights FILE.safetensors beside it")
 
 
 def test_an_open_shape_is_stated_by_an_option(onnx_python: Path, models: Path, tmp_path: Path) -> None:
