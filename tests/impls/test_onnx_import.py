@@ -129,16 +129,16 @@ def beside_original(spec: Path, weights: Path, model: Path, folder: Path) -> tup
 
 
 def test_an_original_is_compared_by_its_output(onnx_python: Path, models: Path, tmp_path: Path) -> None:
-    network, tensors = imported(onnx_python, models / "exported.onnx", tmp_path)
-    spec, weights = tmp_path / "exported.yaml", tmp_path / "exported.safetensors"
-    code, results = beside_original(spec, weights, models / "exported.onnx", tmp_path)
+    network, tensors = imported(onnx_python, models / "scaled.onnx", tmp_path)
+    spec, weights = tmp_path / "scaled.yaml", tmp_path / "scaled.safetensors"
+    code, results = beside_original(spec, weights, models / "scaled.onnx", tmp_path)
     assert code == 0
     assert [(result["tap"], result["outcome"]) for result in results if result["check"] == "untapped"] == [
         (network.output, "passed")
     ]
     assert {result["outcome"] for result in results if result["check"] != "untapped"} == {"skipped"}
-    write(weights, tensors | {"head.bias": tensors["head.bias"] + np.eye(1, 6, dtype=np.float32)[0] / 100})
-    code, results = beside_original(spec, weights, models / "exported.onnx", tmp_path)
+    write(weights, tensors | {f"{network.output}.bias": tensors[f"{network.output}.bias"] + np.float32(0.01)})
+    code, results = beside_original(spec, weights, models / "scaled.onnx", tmp_path)
     assert code == 1
     assert [result["outcome"] for result in results if result["check"] == "untapped"] == ["failed"]
 
