@@ -18,16 +18,7 @@ def time_alone(
     """Durations of forward passes, in seconds, chunk by chunk; raises WorkerError."""
     framework = next(name for name in FRAMEWORKS if name == variant.framework)
     lowering = next(name for name in LOWERINGS if name == variant.lowering)
-    request = Load(
-        network="",
-        source=str(write_source(network, framework, folder, lowering)),
-        weights=str(weights),
-        device=variant.device,
-        dtype=variant.dtype,
-        mode=variant.mode,
-        lowering=variant.lowering,
-        threads=threads,
-    )
-    worker.load(request)
+    source = write_source(network, framework, folder, lowering)
+    worker.load(Load.of(variant, "", source, weights, threads))
     worker.prepare(Prepare("forward", str(x)))
     return [worker.time(Time(CHUNK_S, 1000)).durations_s for _ in range(ROUNDS)]

@@ -185,23 +185,14 @@ class _Lane:
 
     def load(self, files: _Files, plan: Plan) -> None:
         """Start the worker and have it build the network; what goes wrong is kept for its rows."""
-        variant = self.contender.variant
+        own = self.contender
         try:
             self.worker.start()
             _pin(self.worker.pid, plan.threads)
             hello = self.worker.hello()
             self.known.version, self.known.environment = hello.version, hello.environment
             self.known.import_s = hello.import_s
-            request = Load(
-                network=str(files.description),
-                source=str(self.contender.source),
-                weights=str(files.weights),
-                device=variant.device,
-                dtype=variant.dtype,
-                mode=variant.mode,
-                lowering=variant.lowering,
-                threads=plan.threads,
-            )
+            request = Load.of(own.variant, files.description, own.source, files.weights, plan.threads)
             self.known.build_s = self.worker.load(request)
             self.worker.pause()  # threads that wait may spin, and would slow down whoever has its turn
         except WorkerError as error:

@@ -87,19 +87,8 @@ class Participant:
         self._loaded = None
         if self.known() is None or not self.worker.alive:
             self._hello()
-        variant = self.entrant.variant
-        self.worker.load(
-            Load(
-                network=str(self.description),
-                source=str(self.entrant.source) if self.entrant.source else None,
-                weights=str(files.weights),
-                device=variant.device,
-                dtype=variant.dtype,
-                mode=variant.mode,
-                lowering=variant.lowering,
-                threads=self.settings.threads,
-            )
-        )
+        own = self.entrant
+        self.worker.load(Load.of(own.variant, self.description, own.source, files.weights, self.settings.threads))
         self._loaded = files.case
 
     def ensure_loaded(self, files: Files) -> None:

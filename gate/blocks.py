@@ -129,7 +129,7 @@ class Files:
 
     def __init__(self, cells: Sequence[Cell], seed: int, folder: Path) -> None:
         store = Store()
-        self._loads: dict[str, tuple[str, str | None, str]] = {}
+        self._loads: dict[str, tuple[Path, Path | None, Path]] = {}
         self._inputs: dict[str, str] = {}
         self._ones: dict[str, str] = {}
         for cell in cells:
@@ -138,8 +138,8 @@ class Files:
             description.write_text(json.dumps(describe(network)), encoding="utf-8")
             named = next((name for name in FRAMEWORKS if name == variant.framework), None)
             lowering = next(name for name in LOWERINGS if name == variant.lowering)
-            source = str(write_source(network, named, lowering=lowering)) if named else None
-            self._loads[cell.key] = (str(description), source, str(store.weights_file(network, "scaled", seed)))
+            source = write_source(network, named, lowering=lowering) if named else None
+            self._loads[cell.key] = (description, source, store.weights_file(network, "scaled", seed))
             self._inputs[cell.key] = str(store.input_file(network, "photographs", seed, cell.batch))
             ones = folder / f"{network.sha256[:16]}-{cell.batch}.safetensors"
             write(ones, {"expected": np.ones((cell.batch, *network.layers[-1].output_shape))})
@@ -147,18 +147,7 @@ class Files:
 
     def load(self, cell: Cell, threads: int) -> Load:
         """The request that makes the network of `cell` ready."""
-        description, source, weights = self._loads[cell.key]
-        variant = cell.variant
-        return Load(
-            network=description,
-            source=source,
-            weights=weights,
-            device=variant.device,
-            dtype=variant.dtype,
-            mode=variant.mode,
-            lowering=variant.lowering,
-            threads=threads,
-        )
+        return Load.of(cell.variant, *self._loads[cell.key], threads)
 
     def prepare(self, cell: Cell, workload: str) -> Prepare:
         """The request that makes the workload of `cell` ready."""

@@ -1,7 +1,10 @@
 """The words that the suite and a worker exchange: JSON lines, described in impls/README.md. Standard library only."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+from impls.frameworks import Variant
 
 PROTOCOL = "lockstep-worker/1"
 
@@ -33,6 +36,20 @@ class Load:
     mode: str
     lowering: str
     threads: int
+
+    @classmethod
+    def of(cls, variant: Variant, network: Path | str, source: Path | None, weights: Path, threads: int) -> "Load":
+        """That of a variant, from files."""
+        return cls(
+            network=str(network),
+            source=None if source is None else str(source),
+            weights=str(weights),
+            device=variant.device,
+            dtype=variant.dtype,
+            mode=variant.mode,
+            lowering=variant.lowering,
+            threads=threads,
+        )
 
 
 @dataclass(frozen=True)

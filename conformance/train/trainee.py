@@ -40,19 +40,7 @@ class Trainee:
         description, weights, moving = (self.folder / name for name in ("network.json", "weights", "velocities"))
         description.write_text(json.dumps(describe(self.network)), encoding="utf-8")
         write(weights, tensors)
-        variant = self.entrant.variant
-        self.worker.load(
-            Load(
-                network=str(description),
-                source=str(self.entrant.source) if self.entrant.source else None,
-                weights=str(weights),
-                device=variant.device,
-                dtype=variant.dtype,
-                mode=variant.mode,
-                lowering=variant.lowering,
-                threads=self.threads,
-            )
-        )
+        self.worker.load(Load.of(self.entrant.variant, description, self.entrant.source, weights, self.threads))
         if velocities is not None:
             write(moving, velocities)
         self.worker.begin(Start(velocities=None if velocities is None else str(moving)))
