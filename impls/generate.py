@@ -17,7 +17,7 @@ from spec.network import Network
 #: Sources that are committed, to be read; all others are made when they are needed.
 COMMITTED = Path(__file__).parent / "generated"
 COMMITTED_NETWORKS = ("alexnet",)
-BUILD = Path(__file__).parents[1] / "build" / "generated"
+BUILD = Path(os.environ.get("LOCKSTEP_GENERATED") or Path(__file__).parents[1] / "build" / "generated")
 
 
 def _emit_jax(network: Network, lowering: Lowering, origin: str) -> str:
@@ -51,12 +51,12 @@ def write_source(
 ) -> Path:
     """Write one source under `folder`, in a folder of its spec's hash, and return its path; raises NotRunError."""
     path = folder / network.sha256[:16] / source_name(network, framework, lowering)
-    _write(path, source_text(network, framework, lowering))
+    _write(path, source_text(network, framework, lowering), "; LOCKSTEP_GENERATED can name another folder")
     return path
 
 
-def _write(path: Path, text: str) -> None:
-    """Write `text` whole, unless it stands there already; raises NotRunError."""
+def _write(path: Path, text: str, advice: str = "") -> None:
+    """Write `text` whole, unless it stands there already; raises NotRunError, which ends with `advice`."""
     try:
         if path.exists() and path.read_bytes() == text.encode():
             return
@@ -65,7 +65,7 @@ def _write(path: Path, text: str) -> None:
         part.write_text(text, encoding="utf-8")
         part.replace(path)
     except OSError as error:
-        raise NotRunError(f"{path}: expected to write a generated source, found: {error.strerror}") from None
+        raise NotRunError(f"{path}: expected to write a generated source, found: {error.strerror}{advice}") from None
 
 
 def main(arguments: list[str]) -> Exit:

@@ -68,9 +68,11 @@ def write(path: Path, tensors: Mapping[str, Array], metadata: Mapping[str, str] 
             for array in arrays:
                 file.write(array.reshape(-1).view(np.uint8).data)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             partial.unlink()
+        if isinstance(error, OSError) and error.filename is None:  # the system names it only where it cannot be opened
+            raise OSError(error.errno, error.strerror, str(path)) from None
         raise
 
 
