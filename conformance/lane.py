@@ -11,7 +11,9 @@ from typing import Any
 
 from conformance.backpropagation import logits_tap
 from conformance.part import Given, Part
+from conformance.part_colour import ColourPart
 from conformance.part_dropout import DropoutPart
+from conformance.part_evaluation import EvaluationPart
 from conformance.part_gradients import GradientsPart
 from conformance.part_initialisers import InitialisersPart
 from conformance.part_trajectory import TrajectoryPart
@@ -23,7 +25,14 @@ from spec.network import Network
 LANES = ("forward", "training")
 
 #: In this order. The trajectory is the last: it leaves a worker with parameters that it has trained.
-PARTS: tuple[Part, ...] = (GradientsPart(), InitialisersPart(), DropoutPart(), TrajectoryPart())
+PARTS: tuple[Part, ...] = (
+    GradientsPart(),
+    InitialisersPart(),
+    DropoutPart(),
+    EvaluationPart(),
+    ColourPart(),
+    TrajectoryPart(),
+)
 
 #: Frameworks that cannot train here, and why.
 OUT_OF_SCOPE = {
@@ -35,15 +44,36 @@ NO_TRAINING = "the runner does not train (hello: trains is false)"
 NO_BF16 = "gradients have no rules in bf16 (conformance/caps.toml); use float32"
 
 
+def parts_due(network: Network, files: Files, cases: Sequence[Files], parts: Sequence[Part]) -> list[Part]:
+    """The parts that are run on a case: each part has, of the cases of one seed, the first that it applies to.
+
+    One that applies to none has the first, which then says why; so have all where nothing trains.
+    """
+    alike = [case for case in cases if case.case.seed == files.case.seed]
+
+    def place(part: Part) -> Files:
+        applies = [case for case in alike if (given := _given(network, case)) is None or not part.skipped(given)]
+        return (applies or alike)[0]
+
+    return [part for part in parts if place(part) is files]
+
+
+def _given(network: Network, files: Files) -> Given | None:
+    """What the parts start from; nothing for a network that has no recipe."""
+    if network.training is None:
+        return None
+    return Given(network, network.training, files.case, files.weights, files.input)
+
+
 def run_training(
-    network: Network, participants: Sequence[Participant], files: Files, parts: Sequence[Part] = PARTS
+    network: Network, participants: Sequence[Participant], files: Files, parts: Sequence[Part]
 ) -> list[list[Result]]:
     """Run one case on all participants, part by part, and compare: the results of each."""
     with threads_for(participants) as pool:
         results = list(pool.map(partial(_kept_out, network, files), participants))
     training = [index for index, kept_out in enumerate(results) if not kept_out]
-    if training and network.training is not None:
-        given = Given(network, network.training, files.case, files.weights, files.input)
+    given = _given(network, files)
+    if training and given is not None:
         found = _run_parts(parts, given, [participants[index] for index in training], files)
         for index, own in zip(training, found, strict=True):
             results[index] = own

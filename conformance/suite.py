@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 from conformance.checks import observed_precision
 from conformance.forward import run_forward
-from conformance.lane import LANES, run_training
+from conformance.lane import LANES, PARTS, parts_due, run_training
+from conformance.part import Part
 from conformance.participants import Entrant, Files, Settings, participants_of, require_device
 from conformance.reference import reference
 from conformance.results import Column
@@ -19,11 +20,11 @@ def run(
     cases: Sequence[Files],
     settings: Settings,
     lanes: Sequence[str] = LANES,
+    parts: Sequence[Part] = PARTS,
 ) -> list[Column]:
     """Run every case on every entrant and compare; one column an entrant. A worker that fails is errored, not fatal.
 
-    All entrants have one precision. The training lane has only the first weights of each seed and kind of input.
-    Raises NotRunError where no worker has the device.
+    All entrants have one precision. Raises NotRunError where no worker has the device.
     """
     with participants_of(network, entrants, settings) as participants:
         for files in cases:
@@ -34,9 +35,9 @@ def run(
                 expected = reference(network, read(files.weights), read(files.input)[network.input.name], dtype)
                 require_device(participants)
                 found.append(run_forward(participants, files, expected))
-            if "training" in lanes and _is_first(files, cases):
+            if "training" in lanes and (due := parts_due(network, files, cases, parts)):
                 require_device(participants)
-                found.append(run_training(network, participants, files))
+                found.append(run_training(network, participants, files, due))
             for results in found:
                 for participant, own in zip(participants, results, strict=True):
                     participant.column.results += own
@@ -45,8 +46,3 @@ def run(
             column.results = applied(column.results, xfails())
             column.observed_precision = observed_precision(column.results)
         return [participant.column for participant in participants]
-
-
-def _is_first(files: Files, cases: Sequence[Files]) -> bool:
-    """Whether no case before it has the same input."""
-    return next(case for case in cases if case.input == files.input) is files

@@ -6,8 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import pytest
 
 from conformance import suite
 from conformance.checks import Subject
-from conformance.lane import NO_BF16, NO_LOGITS, NO_RECIPE, NO_TRAINING, OUT_OF_SCOPE, PARTS, run_training
+from conformance.lane import NO_BF16, NO_LOGITS, NO_RECIPE, NO_TRAINING, OUT_OF_SCOPE, PARTS, parts_due, run_training
 from conformance.part import Given, Part
 from conformance.part_gradients import GradientsPart
 from conformance.participants import Entrant, Files, Settings, participants_of
@@ -217,10 +216,9 @@ def test_parts_have_names_of_their_own_and_the_one_that_trains_is_the_last() -> 
 # --- Cases and lanes --------------------------------------------------------------------------------------------------
 
 
-def checks(cases: Sequence[Files], lanes: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, set[str]]:
-    """The checks of each case, with a part that asks nothing."""
-    monkeypatch.setattr(suite, "run_training", partial(run_training, parts=[Recorded()]))
-    (column,) = suite.run(narrow(), [entrant()], cases, SETTINGS, lanes)
+def checks(cases: Sequence[Files], lanes: Sequence[str], *parts: Part) -> dict[str, set[str]]:
+    """The checks of each case."""
+    (column,) = suite.run(narrow(), [entrant()], cases, SETTINGS, lanes, parts)
     found: dict[str, set[str]] = {}
     for result in column.results:
         found.setdefault(result.case, set()).add(str(result.check))
@@ -230,17 +228,51 @@ def checks(cases: Sequence[Files], lanes: Sequence[str], monkeypatch: pytest.Mon
 FORWARD = {"local", "end_to_end", "untapped"}
 
 
-def test_a_lane_that_is_not_asked_for_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lane_that_is_not_asked_for_is_not_run() -> None:
     case = files()
-    assert checks([case], ["forward"], monkeypatch) == {str(case.case): FORWARD}
-    assert checks([case], ["training"], monkeypatch) == {str(case.case): {"dropout"}}
-    assert checks([case], ["forward", "training"], monkeypatch) == {str(case.case): {*FORWARD, "dropout"}}
+    assert checks([case], ["forward"], Recorded()) == {str(case.case): FORWARD}
+    assert checks([case], ["training"], Recorded()) == {str(case.case): {"dropout"}}
+    assert checks([case], ["forward", "training"], Recorded()) == {str(case.case): {*FORWARD, "dropout"}}
 
 
-def test_only_the_first_weights_of_each_seed_train(monkeypatch: pytest.MonkeyPatch) -> None:
+class OnlyWith(Recorded):
+    """A part that applies to one set of weights."""
+
+    def skipped(self, given: Given) -> str:
+        return "" if given.case.weights == self.reason else f"not with {given.case.weights}"
+
+
+def due(cases: Sequence[Files], *parts: Part, network: Network | None = None) -> dict[str, list[str]]:
+    """The parts of each case."""
+    network = network or narrow()
+    return {str(case.case): [part.name for part in parts_due(network, case, cases, parts)] for case in cases}
+
+
+def test_each_part_has_the_first_case_of_a_seed_that_it_applies_to() -> None:
     cases = [files(weights=weights, seed=seed) for seed in (0, 1) for weights in ("paper", "scaled")]
-    found = checks(cases, ["training"], monkeypatch)
-    assert list(found) == ["paper-noise-seed0-batch2", "paper-noise-seed1-batch2"]
+    parts = [Recorded("any"), OnlyWith("later", "scaled"), OnlyWith("none", "mine"), OnlyWith("first", "paper")]
+    assert due(cases, *parts) == {
+        "paper-noise-seed0-batch2": ["any", "none", "first"],
+        "scaled-noise-seed0-batch2": ["later"],
+        "paper-noise-seed1-batch2": ["any", "none", "first"],
+        "scaled-noise-seed1-batch2": ["later"],
+    }
+
+
+def test_a_network_without_a_recipe_is_told_of_once() -> None:
+    cases = [files(small()), replace(files(small()), case=Case("mine", "noise", 0, 2))]
+    assert list(due(cases, Recorded(), network=small()).values()) == [["recorded"], []]
+
+
+def test_every_part_has_a_case_by_default() -> None:
+    cases = [files(weights=weights) for weights in ("paper", "scaled")]
+    found = [name for names in due(cases, *PARTS).values() for name in names]
+    assert sorted(found) == sorted(part.name for part in PARTS)
+    for case in cases:
+        training = narrow().training
+        assert training is not None
+        given = Given(narrow(), training, case.case, case.weights, case.input)
+        assert not any(part.skipped(given) for part in parts_due(narrow(), case, cases, PARTS))
 
 
 # --- The command ------------------------------------------------------------------------------------------------------
