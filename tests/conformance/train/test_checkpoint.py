@@ -14,6 +14,7 @@ from conformance.train.checkpoint import Checkpoint, Epoch, Identity, Maker, ide
 from spec import tensors
 from spec.exits import InputError, NotRunError
 from spec.load import parse
+from spec.store import content_sha256
 from tests.conformance.train.specs import TINY, changed
 
 IDENTITY = Identity("tiny", "a" * 64, "b" * 64, "c" * 64, 3)
@@ -121,7 +122,7 @@ def with_a_list_for_state(path: Path) -> None:
 def without_losses(path: Path) -> None:
     named = {name: np.array(value) for name, value in tensors.read(path).items() if name != checkpoints.LOSSES}
     state = json.loads(tensors.metadata(path)[checkpoints.STATE])
-    state["sha256"] = checkpoints.content_sha256(named)
+    state["sha256"] = content_sha256(named)
     tensors.write(path, named, {checkpoints.STATE: json.dumps(state)})
 
 
