@@ -34,6 +34,8 @@ PLATFORMS = {"cpu": "cpu", "cuda": "gpu"}
 STORED: dict[str, Any] = {"float32": np.float32, "tf32": np.float32, "bf16": jnp.bfloat16}
 #: The precisions in which it trains.
 TRAINED = ("float32", "tf32")
+#: Which arguments a function of the source may overwrite: those that it returns anew.
+DONATED = {"train_step": (0, 1)}
 
 
 class JaxRunner:
@@ -41,6 +43,7 @@ class JaxRunner:
 
     version = jax.__version__
     trains = True
+    taps = True
 
     def devices(self) -> list[str]:
         return [device for device in PLATFORMS if _device(device) is not None]
@@ -65,9 +68,10 @@ class JaxRunner:
         self.parameters = self.loaded
         """Those of now: training changes them."""
         self.optimizer_state: Any = None
-        self.train_step: Callable[..., Any] | None = None
+        """That of the source, once training has begun."""
         self.batch: tuple[Batch, tuple[Any, ...]] | None = None
         """The last batch, and what a step is given of it."""
+        self.recipe: dict[str, Callable[..., Any]] = {}
         self.traced = self._mode(partial(_traced, self.module.forward), static_argnums=0)
 
     def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
@@ -99,8 +103,11 @@ class JaxRunner:
         self._recipe("gradients")
         network = json.loads(Path(self.request.network).read_text(encoding="utf-8"))
         image, logits = network["input"]["name"], _logits(network)
-        pull = self._mode(partial(_pulled, self.module, logits, image))
+        pull = self._mode(_pulled, static_argnums=(0, 1, 2))
         loss, parameters, taps = pull(
+            self.module,
+            logits,
+            image,
             self.parameters,
             {image: self._placed(x)} | self._all_placed(substitutes),
             self._all_placed(cotangents),
@@ -122,7 +129,7 @@ class JaxRunner:
         return self._recorded(taps, x, substitutes, self._drawn(seed, len(x)) if masks is None else self._masks(masks))
 
     def start(self, velocities: dict[str, Array] | None) -> None:
-        self.train_step = self._mode(self._recipe("train_step"), donate_argnums=(0, 1))
+        self._recipe("train_step")
         self.parameters = jax.tree.map(jnp.copy, self.loaded)  # a step overwrites what it is given
         self.optimizer_state = self.module.start(self.parameters)
         if velocities is not None:
@@ -131,43 +138,47 @@ class JaxRunner:
             self.optimizer_state = self.module.resumed(self.optimizer_state, tree) if optax else tree
 
     def step(self, batch: Batch) -> float:
-        if self.train_step is None:
-            raise RefusedError("bad_request", "expected training that was started, found none; ask to start first")
+        self._require_begun()
         if self.batch is None or self.batch[0] is not batch:  # one that is timed is placed once
             placed = self._placed(batch.x), _labels(batch.labels), self._placed(np.asarray(batch.rates))
             self.batch = batch, (placed, self._masks(batch.masks))
         arrays, masks = self.batch[1]
+        train_step = self._recipe("train_step")
         self.parameters, self.optimizer_state, loss = jax.block_until_ready(  # type: ignore[no-untyped-call]
-            self.train_step(self.parameters, self.optimizer_state, *arrays, **masks)
+            train_step(self.parameters, self.optimizer_state, *arrays, **masks)
         )
         return float(loss)
 
     def state(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        if self.train_step is None:
-            raise RefusedError("bad_request", "expected training that was started, found none; ask to start first")
+        self._require_begun()
         optax = hasattr(self.module, "velocities")
         velocities = self.module.velocities(self.optimizer_state) if optax else self.optimizer_state
         return self._saved(self.parameters), self._saved(velocities)
 
     def initialise(self, seed: int) -> dict[str, Array]:
-        return self._saved(self._mode(self._recipe("initialise"))(jax.random.key(seed)))
+        return self._saved(self._recipe("initialise")(jax.random.key(seed)))
 
     def predict(self, images: Array) -> Array:
-        return self.fetch(self._mode(self._recipe("predict"))(self.parameters, self._placed(images)))
+        return self.fetch(self._recipe("predict")(self.parameters, self._placed(images)))
 
     def colour(self, images: Array, eigenvalues: Array, eigenvectors: Array, draws: Array) -> Array:
-        shifted = self._mode(self._recipe("shift_colours"))
-        return self.fetch(shifted(*map(self._placed, (images, eigenvalues, eigenvectors, draws))))
+        arrays = map(self._placed, (images, eigenvalues, eigenvectors, draws))
+        return self.fetch(self._recipe("shift_colours")(*arrays))
 
     def _recipe(self, name: str) -> Callable[..., Any]:
-        """A function of the source's recipe; raises RefusedError where there is none."""
-        dtype, function = self.request.dtype, getattr(self.module, name, None)
-        if dtype not in TRAINED:
-            raise RefusedError("unsupported", f"jax does not train in {dtype} here; it does in {', '.join(TRAINED)}")
-        if function is None:
-            raise RefusedError("unsupported", f"the generated source has no {name!r}: its spec states nothing of it")
-        found: Callable[..., Any] = function
-        return found
+        """A function of the source's recipe, in the mode of this runner; raises RefusedError where there is none."""
+        if self.request.dtype not in TRAINED:
+            found, known = self.request.dtype, " and ".join(TRAINED)
+            raise RefusedError("unsupported", f"jax trains in {known} here, found {found}")
+        if not hasattr(self.module, name):
+            raise RefusedError("unsupported", f"the generated source has no {name!r}: its spec does not state it")
+        if name not in self.recipe:
+            self.recipe[name] = self._mode(getattr(self.module, name), donate_argnums=DONATED.get(name, ()))
+        return self.recipe[name]
+
+    def _require_begun(self) -> None:
+        if self.optimizer_state is None:
+            raise RefusedError("bad_request", "expected training to have begun, found none; ask to start first")
 
     # --- Between the protocol and the source -------------------------------------------------------------------------
 
@@ -213,10 +224,14 @@ class JaxRunner:
         return {name: _fetched(value) for name, value in self.module.save(tree).items()}
 
     def _masks(self, masks: dict[str, Array]) -> dict[str, Any]:
-        """The argument of masks; nothing for a source that has no dropout, and so no such argument."""
+        """The argument of masks; none for a source without dropout. Raises RefusedError for other masks."""
         layout = self.module.LAYOUT
+        expected = ", ".join(sorted(self._drawn(0, 1).get("masks", {}))) or "none"
+        found = ", ".join(sorted(masks)) or "none"
+        if found != expected:
+            raise RefusedError("bad_request", f"masks: expected {expected}, found {found:.200}")
         placed = {name: jax.device_put(from_canonical(mask, layout), self.device) for name, mask in masks.items()}
-        return {"masks": placed} if hasattr(self.module, "draw_masks") else {}
+        return {"masks": placed} if masks else {}
 
     def _drawn(self, seed: int, batch: int) -> dict[str, Any]:
         """As `_masks`, drawn by the source."""
