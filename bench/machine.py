@@ -1,7 +1,8 @@
 """What this machine can do without any framework: products and copies of NumPy, and a kernel that watches it."""
 
+import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from statistics import median
 
@@ -11,6 +12,7 @@ from threadpoolctl import threadpool_limits
 #: Bytes that one thread copies: together far more than any cache that a process has for itself.
 COPY_BYTES = 256 * 2**20
 REPEATS = 5
+CONTROL_SIDE = 512
 CONTROL_REPEATS = 5
 
 
@@ -43,26 +45,49 @@ def _duration_s(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
+def processors(count: int | None = None) -> tuple[int, ...]:
+    """The first of the processors that this process may use, or all of them."""
+    if not hasattr(os, "sched_getaffinity"):
+        return tuple(range(os.cpu_count() or 1))[:count]
+    return tuple(sorted(os.sched_getaffinity(0)))[:count]
+
+
+def pin(pid: int, allowed: Iterable[int]) -> None:
+    """Let a process (0: this one) use these processors alone, where the system can be told so."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(pid, set(allowed))
+
+
+class Kernel:
+    """Fixed work that no framework has a part in: four products of square float32 matrices."""
+
+    def __init__(self, side: int) -> None:
+        self._matrix = np.random.default_rng(1).standard_normal((side, side), np.float32)
+        self._product = np.empty_like(self._matrix)
+
+    def duration_s(self) -> float:
+        """How long it takes now, in seconds."""
+        return _duration_s(self._work)
+
+    def _work(self) -> None:
+        for _ in range(4):
+            np.matmul(self._matrix, self._matrix, out=self._product)
+
+
 class Control:
-    """A kernel of fixed work that no framework has a part in: when it slows down, the machine did."""
+    """A kernel of fixed work: when it slows down, the machine did."""
 
     def __init__(self, threads: int) -> None:
-        random = np.random.default_rng(1)
-        self._matrix = random.standard_normal((512, 512), np.float32)
-        self._product = np.empty_like(self._matrix)
+        self._kernel = Kernel(CONTROL_SIDE)
         self._threads = threads
         self.durations_s: list[float] = []
 
     def run(self) -> float:
         """Time the kernel, and remember how long it took, in seconds: the median of a few, after one to wake up."""
         with threadpool_limits(self._threads):
-            durations = [_duration_s(self._work) for _ in range(CONTROL_REPEATS + 1)]
+            durations = [self._kernel.duration_s() for _ in range(CONTROL_REPEATS + 1)]
         self.durations_s.append(median(durations[1:]))
         return self.durations_s[-1]
-
-    def _work(self) -> None:
-        for _ in range(4):
-            np.matmul(self._matrix, self._matrix, out=self._product)
 
     @property
     def spread(self) -> float:

@@ -1,7 +1,6 @@
 """Times variants side by side: one process each, in rounds of shuffled order, with a control between them."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from bench.machine import Control
+from bench.machine import Control, pin, processors
 from bench.statistics import has_converged
 from impls.client import Worker, WorkerError
 from impls.description import describe
@@ -188,7 +187,7 @@ class _Lane:
         own = self.contender
         try:
             self.worker.start()
-            _pin(self.worker.pid, plan.threads)
+            pin(self.worker.pid, processors(plan.threads))
             hello = self.worker.hello()
             self.known.version, self.known.environment = hello.version, hello.environment
             self.known.import_s = hello.import_s
@@ -298,9 +297,3 @@ def _check(lane: _Lane, row: Row, expected: Path, caps: dict[str, str]) -> None:
     else:
         row.outcome = "nonconforming"
         row.message = f"relative RMS error {row.relative_rms:.3g} of the output, cap {cap:.3g}: no time is reported"
-
-
-def _pin(pid: int, threads: int) -> None:
-    """Let a worker use as many processors as it has threads: the first of those that we may use."""
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(pid, set(sorted(os.sched_getaffinity(0))[:threads]))

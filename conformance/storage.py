@@ -21,7 +21,7 @@ def operand(values: Array, dtype: Dtype) -> Array:
 
 def is_stored(values: Array, dtype: Dtype) -> bool:
     """Whether storing float32 `values` in that precision leaves them as they are."""
-    return np.array_equal(stored(values, dtype), values, equal_nan=True)
+    return dtype != "bf16" or np.array_equal(stored(values, dtype), values, equal_nan=True)
 
 
 def _rounded(values: Array, dropped: int) -> Array:

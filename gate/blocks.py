@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import random
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from bench.machine import Kernel, pin, processors
 from bench.statistics import has_converged
 from gate.plan import Cell, Plan
 from gate.results import Quantity
@@ -166,32 +165,22 @@ class Control:
 
     def __init__(self, threads: int) -> None:
         self._threads = threads
-        self._matrix = np.random.default_rng(1).standard_normal((CONTROL_SIDE, CONTROL_SIDE), np.float32)
-        self._product = np.empty_like(self._matrix)
+        self._kernel = Kernel(CONTROL_SIDE)
 
     @contextmanager
     def ready(self, cpus: Iterable[int]) -> Iterator[None]:
         """Within this the kernel has its threads, on the processors that it watches; setting them takes longer."""
-        pinned = hasattr(os, "sched_setaffinity")
-        before = os.sched_getaffinity(0) if pinned else set()
+        before = processors()
         with threadpool_limits(self._threads):
-            if pinned:
-                os.sched_setaffinity(0, set(cpus))
+            pin(0, cpus)
             try:
                 yield
             finally:
-                if pinned:
-                    os.sched_setaffinity(0, before)
+                pin(0, before)
 
     def run(self) -> float:
         """How long the kernel takes, in seconds."""
-        return min(self._once() for _ in range(CONTROL_REPEATS))
-
-    def _once(self) -> float:
-        start = time.perf_counter()
-        for _ in range(4):
-            np.matmul(self._matrix, self._matrix, out=self._product)
-        return time.perf_counter() - start
+        return min(self._kernel.duration_s() for _ in range(CONTROL_REPEATS))
 
 
 @dataclass(frozen=True)
@@ -207,9 +196,7 @@ class Bench:
     @property
     def cpus(self) -> tuple[int, ...]:
         """The processors of both sides, as many as they have threads: the first of those that we may use."""
-        if not hasattr(os, "sched_getaffinity"):
-            return tuple(range(self.plan.threads))
-        return tuple(sorted(os.sched_getaffinity(0))[: self.plan.threads])
+        return processors(self.plan.threads)
 
 
 class SideError(Exception):
@@ -249,8 +236,7 @@ class Block:
         for side in self._order():
             with self._token(side) as worker:
                 worker.start()
-                if hasattr(os, "sched_setaffinity"):
-                    os.sched_setaffinity(worker.pid, set(self.bench.cpus))
+                pin(worker.pid, self.bench.cpus)
                 self.hellos[side] = worker.hello()
 
     def measure(self, cell: Cell, pace: Pace | None, is_steady: bool = True) -> tuple[Sample, Pace]:

@@ -1,7 +1,7 @@
 """A report of `python -m conformance`, as the gate reads it."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,9 +87,14 @@ class Reported:
     """The file, for errors."""
     network: str
     sha256: str
-    suite: dict[str, str]
-    """Where it was made: `processor`, `threads`, …"""
+    environments: Mapping[str, Mapping[str, str]]
+    """What was said of the suite and of each variant, by its name."""
     results: Sequence[ReportedResult]
+
+    @property
+    def suite(self) -> Mapping[str, str]:
+        """Where it was made: `processor`, `threads`, …"""
+        return self.environments.get("suite", {})
 
     def of(self, variant: Variant) -> list[ReportedResult]:
         """The results of one variant."""
@@ -110,7 +115,7 @@ def read(path: Path) -> Reported:
     if not parsed.results:
         raise InputError(f"{path}: expected results, found none")
     network = parsed.network
-    return Reported(str(path), network.name, network.sha256, parsed.environments.get("suite", {}), parsed.results)
+    return Reported(str(path), network.name, network.sha256, parsed.environments, parsed.results)
 
 
 def require_network(report: Reported, name: str, sha256: str) -> None:

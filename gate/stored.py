@@ -1,6 +1,5 @@
 """An earlier conformance.json in the place of the baseline: which side it describes, and what it cannot tell."""
 
-import json
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -30,7 +29,7 @@ def stored_side(options: Namespace) -> tuple[Side, FrameworkName]:
     own = next((result for result in report.results if result.framework == framework), None)
     if own is None:
         raise InputError(f"{path}: expected results of {framework}, found those of {', '.join(tested)}")
-    told = json.loads(path.read_text(encoding="utf-8"))["environments"].get(str(own.variant), {})
+    told = report.environments.get(str(own.variant), {})
     main = next((name for name in names if provided_by(name) == MAIN[framework]), MAIN[framework])
     packages = {name: told[name] for name in PACKAGES if told.get(name)} | {main: own.version}
     return Side("baseline", str(path), "", packages), framework

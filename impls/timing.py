@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,7 @@ def _durations(step: Callable[[], Any], request: Time) -> tuple[list[float], Any
     return durations, output
 
 
+@cache
 def _overhead_s() -> float:
     """What timing adds to a call, in seconds: the same loop around a step that does nothing."""
     durations, _ = _durations(lambda: None, Time(min_s=1.0, max_calls=2000))

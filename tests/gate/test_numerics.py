@@ -223,6 +223,6 @@ def test_a_run_that_can_write_no_report_is_no_fault_of_the_input(tmp_path: Path)
 
 def test_a_baseline_from_another_machine_is_called_that(tmp_path: Path) -> None:
     here = reported(tmp_path)
-    there = replace(here, suite={"processor": "b", "threads": "2"})
+    there = replace(here, environments={"suite": {"processor": "b", "threads": "2"}})
     assert elsewhere(here, here) == ""
     assert elsewhere(there, here) == "the baseline's report was made elsewhere (processor b → a)"
