@@ -132,18 +132,24 @@ def _wrong(layer: Layer, expected: Expected, own: Answer, subject: Subject, leve
     rule = caps().rule_for("dropout", subject.variant, subject.version)
     scale = 1.0 if operator.convention == "test_time" else 1.0 / keep
     drawn, again = own.drawn.get(name), own.drawn_again.get(name)
+    scaled = scale * x
     looked_at = {
         "evaluation": (own.evaluated.get(name), operator.evaluation_scale * x),
-        "told which elements to keep": (own.told.get(name), scale * x * expected.masks[name]),
-        "told to keep all": (own.all_kept.get(name), scale * x),
-        "masks of its own": (drawn, scale * x if drawn is None else scale * x * (drawn != 0)),
-        "masks of its own, another seed": (again, scale * x if again is None else scale * x * (again != 0)),
+        "told which elements to keep": (own.told.get(name), np.where(expected.masks[name], scaled, 0.0)),
+        "told to keep all": (own.all_kept.get(name), scaled),
+        "masks of its own": (drawn, _where_kept(drawn, scaled)),
+        "masks of its own, another seed": (again, _where_kept(again, scaled)),
     }
     for when, (actual, wanted) in looked_at.items():
         if message := _off(actual, wanted, rule):
             return f"{when}: {message}"
     assert drawn is not None and again is not None
     return _not_random(operator, drawn != 0, again != 0, level) or _shared(name, own.drawn)
+
+
+def _where_kept(actual: Array | None, wanted: Array) -> Array:
+    """What is wanted where an output says that it kept an element, and 0 elsewhere."""
+    return np.where(actual != 0, wanted, 0.0) if actual is not None and actual.shape == wanted.shape else wanted
 
 
 def _off(actual: Array | None, wanted: Array, rule: Rule) -> str:

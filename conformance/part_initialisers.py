@@ -54,7 +54,7 @@ class InitialisersPart:
             path = folder / f"{seed}.safetensors"
             worker.write(Initialise(seed, str(path)))
             drawn.append(read(path))
-        return tested(expected, given.network.tensor_shapes, *drawn)
+        return findings(expected, given.network.tensor_shapes, *drawn)
 
     def results(
         self,
@@ -81,7 +81,7 @@ class InitialisersPart:
         return results
 
 
-def tested(
+def findings(
     expected: Mapping[str, Initialiser],
     shapes: Mapping[str, Shape],
     first: Mapping[str, Array],
