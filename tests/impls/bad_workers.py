@@ -1,15 +1,18 @@
 """Workers that misbehave, and one that does not: `python -m tests.impls.bad_workers HOW WHEN TOKEN [MARK]`.
 
-HOW is a function below, WHEN the request at which it is called. TOKEN only names the process, so that a test finds what
-is left of it. With MARK, a path, it misbehaves until that file is there.
+HOW is a function below, WHEN the request at which it is called: each of that kind, or with `trace:4` the fourth. TOKEN
+only names the process, so that a test finds what is left of it. With MARK, a path, it misbehaves until that file is
+there.
 """
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,6 +139,21 @@ def out_of_memory(request: Request) -> None:
     answer(request, error={"kind": "out_of_memory", "message": "cannot allocate 9 TiB"})
 
 
+def leaks(_: Request) -> None:
+    """Take more and more memory, up to a limit of its own."""
+    limit_memory()
+    taken = []
+    while True:
+        taken.append(bytearray(2**20))
+
+
+def limit_memory(more_bytes: int = 200 * 2**20) -> None:
+    """Let this process have so much memory more than it has."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+    limit = pages * resource.getpagesize() + more_bytes
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
 def fails(request: Request) -> None:
     print("the reason why", file=sys.stderr, flush=True)
     answer(request, error={"kind": "failed", "message": "this layer is too wide"})
@@ -171,14 +189,24 @@ def truncated_file(request: Request) -> None:
     answer(request, ok={"device": "cpu"})
 
 
-def changed(change: Callable[[dict[str, Array]], object]) -> Callable[[Request], None]:
-    """Answer well, but for what `change` does to the recorded tensors."""
+def pipe_for_a_file(request: Request) -> None:
+    os.mkfifo(request["output"])
+    answer(request, ok={"device": "cpu"})
+
+
+def folder_for_a_file(request: Request) -> None:
+    Path(request["output"]).mkdir()
+    answer(request, ok={"device": "cpu"})
+
+
+def changed(change: Callable[[dict[str, Array]], object], where: str = "pool1") -> Callable[[Request], None]:
+    """Answer well, but for what `change` does to the recorded tensors, if `where` is among them."""
 
     def trace(request: Request) -> None:
         RUNNER.trace(request)
         output = Path(request["output"])
         tensors = {name: tensor.copy() for name, tensor in read(output).items()}
-        if "pool1" in tensors:
+        if where in tensors:
             change(tensors)
         write(output, tensors)
         answer(request, ok={"device": "cpu"})
@@ -190,6 +218,10 @@ wrong_shape = changed(lambda tensors: tensors.update(pool1=tensors["pool1"][:, :
 wrong_dtype = changed(lambda tensors: tensors.update(pool1=tensors["pool1"].astype(np.float64)))
 missing_tap = changed(lambda tensors: tensors.pop("pool1"))
 not_a_number = changed(lambda tensors: tensors.update(pool1=np.full_like(tensors["pool1"], np.nan)))
+nan_everywhere = changed(
+    lambda tensors: tensors.update({name: np.full_like(tensor, np.nan) for name, tensor in tensors.items()}),
+    where="fc2",  # the last: it is in every trace
+)
 one_infinity = changed(lambda tensors: tensors["pool1"].__setitem__((1, 2, 3, 1), np.inf))
 
 
@@ -198,9 +230,12 @@ RUNNER = Runner()
 
 def main(how: str, when: str, _token: str, mark: str = "") -> None:
     misbehave: Callable[[Request], None] = globals()[how]
+    asked = Counter[str]()
     for line in sys.stdin:
         request = json.loads(line)
-        if request["do"] == when and not (mark and Path(mark).exists()):
+        asked[request["do"]] += 1
+        now = when in (request["do"], f"{request['do']}:{asked[request['do']]}")
+        if now and not (mark and Path(mark).exists()):
             if mark:
                 Path(mark).touch()
             misbehave(request)

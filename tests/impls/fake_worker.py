@@ -10,6 +10,7 @@ import numpy as np
 from impls.protocol import Load, RefusedError
 from impls.runner import Array, require_device
 from impls.worker import serve
+from tests.impls.bad_workers import limit_memory
 
 
 class FakeRunner:
@@ -41,6 +42,11 @@ class FakeRunner:
                 raise NotImplementedError("no kernel for 'BFloat16'")
             case "full":
                 raise MemoryError("no room")
+            case "leaking":
+                limit_memory()
+                taken = []
+                while True:
+                    taken.append(bytearray(2**20))
             case "full_in_words":
                 raise RuntimeError("RESOURCE_EXHAUSTED: while allocating 1 TiB")
             case "full_in_torch":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
+from conformance.participants import Entrant, Files, Settings
 from conformance.results import Case, Check, Column, Outcome
-from conformance.suite import Entrant, Files, Settings, run
+from conformance.suite import run
 from impls.client import MAX_ANSWER, ROOT, STDERR_CHARACTERS, STDERR_LINES, Worker, WorkerError, framework_command
 from impls.frameworks import Variant
 from impls.protocol import Trace
@@ -211,6 +213,7 @@ def suite_run(how: str, when: str, token: str, cases: list[Files], *mark: str, t
         ],
         cases,
         Settings(threads=1, timeout_s=timeout_s, progress=lambda _: None),
+        lanes=("forward",),
     )
     assert [result for result in good.results if result.outcome is not Outcome.PASSED] == []
     assert len(good.results) == len(cases) * (2 * len(network.layers) + 1)
@@ -231,6 +234,14 @@ def suite_run(how: str, when: str, token: str, cases: list[Files], *mark: str, t
         ("another_device", "trace", "wrong_device: expected tensors on cpu, found them on abacus"),
         ("no_file", "trace", "nonsense: trace: "),
         ("truncated_file", "trace", "nonsense: trace: "),
+        ("pipe_for_a_file", "trace", "expected a regular file, found none"),
+        ("folder_for_a_file", "trace", "nonsense: trace: "),
+        pytest.param(
+            "leaks",
+            "trace",
+            "crashed: trace: the worker ended with exit code 1; last lines of stderr: Traceback",
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process"),
+        ),
     ],
 )
 def test_suite_says_errored_and_why(how: str, when: str, cause: str, token: str, cases: list[Files]) -> None:
@@ -262,6 +273,24 @@ def test_suite_says_failed_at_the_tap_that_is_wrong(how: str, cause: str, token:
     assert [(result.tap, result.check) for result in failed] == [("pool1", Check.LOCAL), ("pool1", Check.END_TO_END)]
     assert all(cause in result.message for result in failed), failed[0].message
     assert all(result.outcome is Outcome.PASSED for result in results if result not in failed)
+
+
+def test_suite_says_failed_everywhere_where_nothing_is_a_number(token: str, cases: list[Files]) -> None:
+    results = suite_run("nan_everywhere", "trace", token, cases[:1]).results
+    assert {result.outcome for result in results} == {Outcome.FAILED}
+    assert all("nan, expected" in result.message for result in results)
+
+
+def test_a_worker_that_is_killed_has_its_error_at_once_and_is_not_started_again(token: str) -> None:
+    with Worker("hangs", command("hangs", "hello", token), TIMEOUT_S) as worker:
+        killer = threading.Timer(1.0, worker.kill)
+        killer.start()
+        began_s = time.monotonic()
+        with pytest.raises(WorkerError, match=r"hello: the worker was ended by SIGKILL"):
+            worker.hello()
+        assert time.monotonic() - began_s < 5
+        with pytest.raises(WorkerError, match="was killed, and is not started again"):
+            worker.hello()
 
 
 @pytest.mark.parametrize("how", ["ends", "hangs", "garbage", "truncated_file"])

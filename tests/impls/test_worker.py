@@ -155,6 +155,11 @@ def test_another_protocol_is_refused(protocol: object) -> None:
         ({"mode": "broken"}, ("failed", r"KeyError: 'first line\nsecond line'")),
         ({"mode": "lacking"}, ("unsupported", "NotImplementedError: no kernel for 'BFloat16'")),
         ({"mode": "full"}, ("out_of_memory", "no room")),
+        pytest.param(
+            {"mode": "leaking"},
+            ("out_of_memory", ""),
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process"),
+        ),
         (
             {"mode": "full_in_torch"},
             (
