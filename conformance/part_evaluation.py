@@ -95,8 +95,8 @@ class EvaluationPart:
         ]
         if wanted.together is not None:
             shape, average = wanted.together.probabilities.shape, stated.average
-            peers = [_together(other, shape, average) for other in others]
-            together = _judged(_together(own, shape, average), wanted.together, peers, dtype)
+            peers = [ensemble_of(other, shape, average) for other in others]
+            together = _judged(ensemble_of(own, shape, average), wanted.together, peers, dtype)
             results.append(_result(subject, ENSEMBLE, together, wanted.together))
         return results
 
@@ -166,7 +166,7 @@ def _top_error(subject: Subject, k: int, own: Array, wanted: Predictions, found:
     return subject.result(tap, Check.EVALUATION, Outcome.FAILED, message)
 
 
-def _together(members: Sequence[Array], shape: tuple[int, ...], average: Average) -> Array:
+def ensemble_of(members: Sequence[Array], shape: tuple[int, ...], average: Average) -> Array:
     """Probabilities of an ensemble from those of its members; logits are logarithms of them, but for a constant.
 
     A member of another shape is what comes out: there is nothing to average.
