@@ -206,8 +206,9 @@ def test_being_told_to_end_ends_workers_and_leaves_no_report(when: str, number: 
 
 
 def test_two_runs_at_once_leave_the_report_of_one_of_them(folder: Path) -> None:
-    names = ("small", "other")
-    (folder / "other.yaml").write_text(SMALL.replace("name: small", "name: other"), encoding="utf-8")
+    names = ("hazel", "walnut")
+    for name in names:
+        (folder / f"{name}.yaml").write_text(SMALL.replace("name: small", f"name: {name}"), encoding="utf-8")
     both = [start(folder, "--spec", f"{name}.yaml", *runner("good", folder)) for name in names]
     assert [ended(process)[0] for process in both] == [0, 0]
     texts = [(folder / "reports" / name).read_text(encoding="utf-8") for name in NAMES]

@@ -125,6 +125,27 @@ def test_damaged_file_is_made_again_with_one_line(
     assert str(path) in shown.err
 
 
+def test_one_wrong_bit_in_any_byte_is_noticed(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    tiny = parse(
+        "format: lockstep-network/1\nname: tiny\ntitle: One weight\nsource: this test\n"
+        "input: {name: image, shape: [2]}\n"
+        "graph: [{name: fc, op: dense, in_features: 2, out_features: 1, bias: true}]\n"
+        "expect: {shapes: {fc: [1]}, parameters: 3, macs: 2, neurons: 1}\n",
+        "tiny.yaml",
+    )
+    path = store.weights_file(tiny, "scaled", 0)
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << position % 8
+        path.write_bytes(damaged)
+        assert store.weights_file(tiny, "scaled", 0) == path
+        assert path.read_bytes() == whole
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.count("\n") == len(whole)
+
+
 def test_file_that_is_replaced_stays_readable_where_it_is_mapped(store: Store) -> None:
     path = store.weights_file(NARROW, "scaled", 0)
     mapped = tensors.read(path)
