@@ -218,13 +218,13 @@ def _predict(network: Network, stated: Evaluation) -> str:
             lines += [f"    top, left = {top}, {left}", f"    scores = {scores}{crop})  # (N, {classes})"]
             averaged = "scores" if probabilities else "tf.nn.softmax(scores)"
         case "ten_crop":
+            mapped = "model.forward" if scores == "model.forward(" else f"lambda view: {scores}view)"
             listed = ", ".join(f"({top}, {left})" for top, left in corners(stated))
             lines += [
                 f"    corners = [{listed}]",
                 f"    crops = tf.stack([{crop} for top, left in corners])",
                 f"    views = tf.concat([crops, crops[..., ::-1, :]], axis=0)  # (10, N, {view})",
-                f"    scores = {scores}tf.reshape(views, (-1, {view})))",
-                f"    scores = tf.reshape(scores, (10, -1, {classes}))",
+                f"    scores = tf.map_fn({mapped}, views)  # (10, N, {classes})",
             ]
             each = "scores" if probabilities or stated.average == "logits" else "tf.nn.softmax(scores)"
             mean = f"tf.reduce_mean({each}, axis=0)"

@@ -256,8 +256,7 @@ def predict(model: AlexNet, images: tf.Tensor) -> tf.Tensor:
     corners = [(0, 0), (0, columns), (rows, 0), (rows, columns), (rows // 2, columns // 2)]
     crops = tf.stack([images[:, top : top + 227, left : left + 227] for top, left in corners])
     views = tf.concat([crops, crops[..., ::-1, :]], axis=0)  # (10, N, 227, 227, 3)
-    scores = model.forward(tf.reshape(views, (-1, 227, 227, 3)))
-    scores = tf.reshape(scores, (10, -1, 1000))
+    scores = tf.map_fn(model.forward, views)  # (10, N, 1000)
     return tf.reduce_mean(tf.nn.softmax(scores), axis=0)
 
 

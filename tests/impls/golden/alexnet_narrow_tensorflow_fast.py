@@ -270,8 +270,7 @@ def predict(model: AlexNetNarrow, images: tf.Tensor) -> tf.Tensor:
     corners = [(0, 0), (0, columns), (rows, 0), (rows, columns), (rows // 2, columns // 2)]
     crops = tf.stack([images[:, top : top + 135, left : left + 99] for top, left in corners])
     views = tf.concat([crops, crops[..., ::-1, :]], axis=0)  # (10, N, 135, 99, 3)
-    scores = model.forward(tf.reshape(views, (-1, 135, 99, 3)))
-    scores = tf.reshape(scores, (10, -1, 10))
+    scores = tf.map_fn(model.forward, views)  # (10, N, 10)
     return tf.reduce_mean(tf.nn.softmax(scores), axis=0)
 
 
