@@ -44,12 +44,14 @@ def find(name_or_path: str) -> Path:
         return known[name_or_path]
     path = Path(name_or_path)
     try:
-        exists = path.exists()
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(
+            f"{name_or_path!r:.200}: expected a spec file or one of {', '.join(known)}; found neither"
+        ) from None
     except (OSError, ValueError) as error:
         found = getattr(error, "strerror", None) or error  # the error's own text repeats the path, however long
         raise InputError(f"{name_or_path!r:.200}: expected a readable spec file, found: {found}") from None
-    if not exists:
-        raise InputError(f"{name_or_path!r:.200}: expected a spec file or one of {', '.join(known)}; found neither")
     return path
 
 
