@@ -24,8 +24,8 @@ from impls.emission import (
 )
 from impls.emission_training import dropouts
 from impls.emit_torch_functions import called
-from impls.emit_torch_training import has_logits, recipe, renames
-from impls.emit_torch_update import masks_parameter
+from impls.emit_torch_training import recipe, renames
+from impls.emit_torch_update import has_logits, masks_parameter
 from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import (
@@ -305,8 +305,8 @@ def _forward(step: Step, lowering: Lowering, owned: AnyOperator | None) -> list[
                 towers = f"{x}.chunk({operator.towers}, dim=1)"
                 value = f"torch.cat([{normalised.format('tower')} for tower in {towers}], dim=1)"
         case Relu():
-            keeps_output = isinstance(owned, Relu | Tanh | Softmax)  # their gradients follow from it
-            in_place = lowering == "fast" and owned is not None and not keeps_output
+            needs_output = isinstance(owned, Dense | Relu | Tanh | Softmax)  # on the way back
+            in_place = lowering == "fast" and owned is not None and not needs_output
             value = f"F.relu_({x})" if in_place else f"F.relu({x})"
         case Tanh():
             value = f"torch.tanh({x})"

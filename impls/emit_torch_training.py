@@ -3,8 +3,8 @@
 from typing import assert_never
 
 from impls.emission import WIDTH, batched, number
-from impls.emission_training import corners, dropouts, ends_in_softmax, initialisers, pca_colour, signature
-from impls.emit_torch_update import masks_parameter, optimiser, text
+from impls.emission_training import corners, initialisers, pca_colour, signature
+from impls.emit_torch_update import has_logits, logits, masks_parameter, optimiser, text
 from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import BatchNorm
@@ -21,11 +21,6 @@ def recipe(network: Network, name: str, lowering: Lowering) -> list[str]:
     if (colour := pca_colour(network)) is not None:
         blocks.append(_shift_colours(colour))
     return [f"\n{block}" for block in blocks]
-
-
-def has_logits(network: Network) -> bool:
-    """Whether the class has a method `_logits`, because its `forward` ends in a softmax that the recipe leaves out."""
-    return ends_in_softmax(network) and (network.training is not None or network.evaluation is not None)
 
 
 def renames(network: Network) -> bool:
@@ -132,13 +127,11 @@ def _loss(stated: Loss) -> str:
 
 
 def _gradients(network: Network, name: str) -> str:
-    function = "model._logits" if has_logits(network) else "model"
-    logits = f"{function}(x, masks=masks)" if dropouts(network) else f"{function}(x)"
     arguments = [f"model: {name}", "x: Tensor", "labels: Tensor", *masks_parameter(network)]
     return text(
         signature("gradients", arguments, "tuple[Tensor, dict[str, Tensor]]"),
         '    """The loss of a model in training mode, and its gradient for each parameter, by name."""',
-        f"    value = loss({logits}, labels)",
+        f"    value = loss({logits(network)}, labels)",
         "    weights = parameters(model)",
         "    slopes = torch.autograd.grad(value, list(weights.values()))",
         "    return value.detach(), dict(zip(weights, slopes, strict=True))",

@@ -151,12 +151,11 @@ def train_step(
     value, slopes = gradients(model, x, labels, masks)
     with torch.no_grad():
         for name, w in parameters(model).items():
-            v, g = velocities[name], slopes[name]
+            v = velocities[name]
             rate = rates[1] if name.endswith(".bias") else rates[0]
-            v.mul_(0.9)
-            if w.ndim > 1:  # a weight of a convolution or dense layer; nothing else decays
+            v.mul_(0.9).sub_(slopes[name], alpha=rate)
+            if w.ndim > 1:  # weights of convolutions and dense layers; nothing else decays
                 v.sub_(w, alpha=0.0005 * rate)
-            v.sub_(g, alpha=rate)
             w.add_(v)
     return value
 

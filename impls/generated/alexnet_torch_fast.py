@@ -47,8 +47,10 @@ def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) 
     """Multiply by (k + alpha · Σ x²)^-beta over n neighbouring channels; alpha multiplies the sum.
 
     In place, unless gradients are to come. On a CPU image by image, so that what is computed on the way stays in the
-    cache.
+    cache. A compiler finds such things by itself.
     """
+    if torch.compiler.is_compiling():
+        return x * power(denominators(x, n, k, alpha), beta)
     if torch.is_grad_enabled() and x.requires_grad:
         y: Tensor = LocalResponseNorm.apply(x, n, k, alpha, beta)  # type: ignore[no-untyped-call]
         return y
@@ -85,8 +87,8 @@ class LocalResponseNorm(torch.autograd.Function):
 
 
 def images(x: Tensor) -> Sequence[Tensor]:
-    """Where caches decide, image by image; elsewhere all at once."""
-    return x.chunk(len(x)) if on_eager_cpu(x) else [x]
+    """On a CPU, where caches decide, image by image; elsewhere all at once."""
+    return x.chunk(len(x)) if x.is_cpu else [x]
 
 
 def sums(x: Tensor, n: int) -> Tensor:
@@ -108,7 +110,7 @@ def power(d: Tensor, beta: float) -> Tensor:
     """d^-beta, in the memory of d."""
     if beta == 0.75:
         root = d.rsqrt_()
-        return root.rsqrt().mul_(root).mul_(root)  # r^-1/2 · r · r, which is quicker than a power
+        return root.rsqrt() * root * root  # r^-1/2 · r · r, which is quicker than a power
     return d.pow_(-beta)
 
 
@@ -152,10 +154,10 @@ class AlexNet(nn.Module):
         x = tap("pool5", self.pool5(x))  # (N, 256, 6, 6)  §3.4
         x = tap("flatten", torch.flatten(x, 1))  # (N, 9216)  §3.5
         x = tap("fc6", dense(x, self.fc6))  # (N, 4096)  §3.5
-        x = tap("relu6", F.relu_(x))  # (N, 4096)  §3.1
+        x = tap("relu6", F.relu(x))  # (N, 4096)  §3.1
         x = tap("drop6", dropped(x, 0.5, masks, "drop6") if self.training else x * 0.5)  # (N, 4096)  §4.2
         x = tap("fc7", dense(x, self.fc7))  # (N, 4096)  §3.5
-        x = tap("relu7", F.relu_(x))  # (N, 4096)  §3.1
+        x = tap("relu7", F.relu(x))  # (N, 4096)  §3.1
         x = tap("drop7", dropped(x, 0.5, masks, "drop7") if self.training else x * 0.5)  # (N, 4096)  §4.2
         return tap("fc8", dense(x, self.fc8))  # (N, 1000)  §3.5
 
@@ -221,6 +223,13 @@ def start(model: AlexNet, velocities: Mapping[str, Tensor] | None = None) -> dic
     return still
 
 
+READ_BY_DENSE = {
+    "fc6": "flatten",
+    "fc7": "drop6",
+    "fc8": "drop7",
+}
+
+
 def train_step(
     model: AlexNet,
     velocities: dict[str, Tensor],
@@ -231,19 +240,35 @@ def train_step(
 ) -> Tensor:
     """Take a model in training mode one step on, in place; return the loss before it.
 
-    `rates`: of weights and of biases.
+    `rates`: of weights and of biases. The gradient of dense weights is a product of what their layer reads
+    and of what flows into its output. It goes into the velocity at once, and is never in memory.
     """
-    value, slopes = gradients(model, x, labels, masks)
+    kept = {*READ_BY_DENSE, *READ_BY_DENSE.values()}
+    taps: dict[str, Tensor] = {}
+
+    def keep(name: str, value: Tensor) -> Tensor:
+        if name in kept and not torch.compiler.is_compiling():  # what compiled code puts out has no gradient
+            taps[name] = value
+        return value
+
+    value = loss(model(x, keep, masks=masks), labels)
+    weights, dense = parameters(model), [layer for layer in READ_BY_DENSE if layer in taps]
+    wanted = {layer: taps[layer] for layer in dense}
+    wanted |= {name: w for name, w in weights.items() if name.partition(".")[0] not in dense}
+    slopes = dict(zip(wanted, torch.autograd.grad(value, list(wanted.values())), strict=True))
+    slopes |= {f"{layer}.bias": slopes[layer].sum(dim=0) for layer in dense}
     with torch.no_grad():
-        for name, w in parameters(model).items():
-            v, g = velocities[name], slopes[name]
+        for name, w in weights.items():
+            layer, v = name.partition(".")[0], velocities[name]
             rate = rates[1] if name.endswith(".bias") else rates[0]
-            v.mul_(0.9)
-            if w.ndim > 1:  # a weight of a convolution or dense layer; nothing else decays
+            if name in slopes:
+                v.mul_(0.9).sub_(slopes[name], alpha=rate)
+            else:
+                v.addmm_(slopes[layer].T, taps[READ_BY_DENSE[layer]], beta=0.9, alpha=-rate)
+            if w.ndim > 1:  # weights of convolutions and dense layers; nothing else decays
                 v.sub_(w, alpha=0.0005 * rate)
-            v.sub_(g, alpha=rate)
             w.add_(v)
-    return value
+    return value.detach()
 
 
 @torch.inference_mode()

@@ -53,8 +53,10 @@ def local_response_norm(x: Tensor, n: int, k: float, alpha: float, beta: float) 
     """Multiply by (k + alpha · Σ x²)^-beta over n neighbouring channels; alpha multiplies the sum.
 
     In place, unless gradients are to come. On a CPU image by image, so that what is computed on the way stays in the
-    cache.
+    cache. A compiler finds such things by itself.
     """
+    if torch.compiler.is_compiling():
+        return x * power(denominators(x, n, k, alpha), beta)
     if torch.is_grad_enabled() and x.requires_grad:
         y: Tensor = LocalResponseNorm.apply(x, n, k, alpha, beta)  # type: ignore[no-untyped-call]
         return y
@@ -91,8 +93,8 @@ class LocalResponseNorm(torch.autograd.Function):
 
 
 def images(x: Tensor) -> Sequence[Tensor]:
-    """Where caches decide, image by image; elsewhere all at once."""
-    return x.chunk(len(x)) if on_eager_cpu(x) else [x]
+    """On a CPU, where caches decide, image by image; elsewhere all at once."""
+    return x.chunk(len(x)) if x.is_cpu else [x]
 
 
 def sums(x: Tensor, n: int) -> Tensor:
@@ -114,7 +116,7 @@ def power(d: Tensor, beta: float) -> Tensor:
     """d^-beta, in the memory of d."""
     if beta == 0.75:
         root = d.rsqrt_()
-        return root.rsqrt().mul_(root).mul_(root)  # r^-1/2 · r · r, which is quicker than a power
+        return root.rsqrt() * root * root  # r^-1/2 · r · r, which is quicker than a power
     return d.pow_(-beta)
 
 
