@@ -1,6 +1,6 @@
 """`python -m conformance`: generate a network's implementations, run them, and compare them with the oracle.
 
-`python -m conformance train` trains them.
+`python -m conformance train` trains them; `python -m conformance claims` holds claims of the paper against small runs.
 """
 
 from argparse import Namespace
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from conformance.lane import LANES
+from conformance.lane import LANES, PARTS
 from conformance.memory import require_memory
 from conformance.options import add_worker_options, entrants_of, original_of, seed_number
 from conformance.own_weights import checked
@@ -32,10 +32,15 @@ from spec.weights import WeightSet
 
 def main(arguments: list[str]) -> Exit:
     """Run the command line; raises InputError and NotRunError."""
-    if arguments[:1] == ["train"]:
-        from conformance.train import command as train  # draws, and the suite does without matplotlib
+    match arguments[:1]:
+        case ["train"]:
+            from conformance.train import command as train  # draws, and the suite does without matplotlib
 
-        return train.main(arguments[1:])
+            return train.main(arguments[1:])
+        case ["claims"]:
+            from conformance.claims import command as claims
+
+            return claims.main(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
     require_memory(network, options.batch)
@@ -45,7 +50,8 @@ def main(arguments: list[str]) -> Exit:
         entrants = entrants_of(network, options, tell) + original_of(options, tell)
         cases = _cases(network, options, tell)
         settings = Settings(options.threads, options.timeout, progress=tell, repeats=options.repeats)
-        columns = run(network, entrants, cases, settings, options.lanes)
+        parts = [part for part in PARTS if part.name in options.parts]
+        columns = run(network, entrants, cases, settings, options.lanes, parts, options.training_seeds)
     report = Report(network, columns, options.threads)
     files: list[Path] = []
     try:
@@ -69,6 +75,9 @@ def _parser() -> Arguments:
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="bf16: stored as bfloat16; tf32: products in TF32 (cuda)")
     add("--lanes", type=words(LANES), default=list(LANES), metavar="A,B", help="forward, training; default: both")
+    named = [part.name for part in PARTS]
+    add("--parts", type=words(named), default=named, metavar="A,B", help=f"of the training lane: {', '.join(named)}")
+    add("--training-seeds", type=count, metavar="N", help="of how many seeds the training lane is run; default: all")
     add("--lowering", type=words(LOWERINGS), default=["native"], metavar="A,B", help="native, fast, or both")
     add(
         "--weights",

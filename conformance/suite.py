@@ -21,11 +21,14 @@ def run(
     settings: Settings,
     lanes: Sequence[str] = LANES,
     parts: Sequence[Part] = PARTS,
+    training_seeds: int | None = None,
 ) -> list[Column]:
     """Run every case on every entrant and compare; one column an entrant. A worker that fails is errored, not fatal.
 
-    All entrants have one precision. Raises NotRunError where no worker has the device.
+    All entrants have one precision. The training lane is run on the first `training_seeds`; None: on all. Raises
+    NotRunError where no worker has the device.
     """
+    trained = list(dict.fromkeys(files.case.seed for files in cases))[:training_seeds]
     with participants_of(network, entrants, settings) as participants:
         for files in cases:
             found = []
@@ -35,7 +38,7 @@ def run(
                 expected = reference(network, read(files.weights), read(files.input)[network.input.name], dtype)
                 require_device(participants)
                 found.append(run_forward(participants, files, expected))
-            if "training" in lanes and (due := parts_due(network, files, cases, parts)):
+            if "training" in lanes and files.case.seed in trained and (due := parts_due(network, files, cases, parts)):
                 require_device(participants)
                 found.append(run_training(network, participants, files, due))
             for results in found:

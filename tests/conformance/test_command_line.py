@@ -48,6 +48,8 @@ OPTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "unknown device": (("--device", "tpu"), ("--device", "'tpu'", "cuda")),
     "tf32 on a processor": ((*NARROW, "--dtype", "tf32"), ("tf32", "cuda", "cpu")),
     "unknown lane": (("--lanes", "backward"), ("--lanes", "'backward'", "forward, training")),
+    "unknown part": (("--parts", "backward"), ("--parts", "'backward'", "gradients", "trajectory")),
+    "training on no seed": (("--training-seeds", "0"), ("--training-seeds", "'0'")),
     "unknown lowering": (("--lowering", "quick"), ("--lowering", "'quick'")),
     "mode that a framework lacks": ((*NARROW, "--mode", "onnx=eager"), ("--mode", "'eager'", "compiled")),
     "interpreter that is not there": ((*NARROW, "--python", "torch=/no/such"), ("--python", "torch", "/no/such")),

@@ -306,6 +306,18 @@ def test_a_wrong_gradient_diverges_at_its_operator_and_nothing_does_forward(tmp_
     )
 
 
+def test_the_training_lane_may_be_run_in_part_and_on_fewer_seeds(tmp_path: Path) -> None:
+    arguments = ["--parts", "gradients", "--seeds", "2", "--training-seeds", "1", "--weights", "scaled"]
+    done = conformance(tmp_path, *arguments, "--runner", f"mine={' '.join(NUMPY)}")
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((tmp_path / "conformance.json").read_text(encoding="utf-8"))["results"]
+    found = {
+        case: {own["check"] for own in results if own["case"] == case} for case in (own["case"] for own in results)
+    }
+    gradients = {"gradient_input", "gradient_parameter", "loss", "loss_gradient"}
+    assert list(found.values()) == [FORWARD | gradients, FORWARD]
+
+
 def test_a_runner_that_does_not_train_passes_and_is_told(tmp_path: Path) -> None:
     done = conformance(tmp_path, "--weights", "scaled", "--runner", f"mine={' '.join(EXAMPLE)}")
     assert done.returncode == 0, done.stdout + done.stderr
