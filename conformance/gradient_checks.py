@@ -59,7 +59,7 @@ def _compared(
     result = subject.result(name, check, Outcome.PASSED)
     whose = "" if check is Check.GRADIENT_PARAMETER else f"{_whose(name, gradient)}: "
     if actual is not None:
-        result = replace(result, digest=digest(actual))
+        result = replace(result, digest=digest(actual), elements=actual.size)
     if unusable := _unusable(name, gradient, actual, rules):
         return replace(result, outcome=Outcome.FAILED, message=whose + unusable)
     assert actual is not None
@@ -193,7 +193,8 @@ def _loss(subject: Subject, reference: GradientReference, loss: float, rules: Ca
     error = abs(loss - reference.loss) / (UNIT["float32"] * reference.loss_scale)
     worst = error if isfinite(loss) else float("inf")
     bits = measure.effective_bits(measure.relative_rms(np.array([loss]), np.array([reference.loss])))
-    result = replace(result, worst=worst, rms=worst, unit=LOG_UNITS, effective_bits=bits)
+    own = digest(np.array(loss))
+    result = replace(result, digest=own, elements=1, worst=worst, rms=worst, unit=LOG_UNITS, effective_bits=bits)
     if not worst <= rules.loss.max:
         message = (
             f"actual {loss:.9g}, expected {reference.loss:.9g}: {worst:.4g} {LOG_UNITS}, cap {rules.loss.max:g} "

@@ -42,10 +42,10 @@ def _with_bits(
 ) -> Result:
     own = digest(first)
     if not repeats:
-        return replace(result, digest=own)
+        return replace(result, digest=own, elements=first.size)
     others = [again for again in repeats if again is None or digest(again) != own]
     apart = max((_apart(subject, result.tap, result.check, first, again, caps) for again in others), default=0.0)
-    return replace(result, digest=own, repeatable=not others, repeat_rms=apart)
+    return replace(result, digest=own, elements=first.size, repeatable=not others, repeat_rms=apart)
 
 
 def _apart(subject: ForwardSubject, tap: str, check: Check, first: Array, again: Array | None, caps: Caps) -> float:

@@ -111,6 +111,8 @@ class Result:
     """Whether the same trace again gave the same bits; None where it was not asked for again."""
     repeat_rms: float | None = None
     """How far the same trace was from itself at most, measured as `rms`."""
+    elements: int | None = None
+    """How many the tap has: the error of few strays by chance."""
     masked: float | None = None
     """Which share of the elements was left out, because an honest forward error decides them; None where none can."""
     step: int | None = None
@@ -138,6 +140,7 @@ class Result:
             "digest": self.digest,
             "repeatable": self.repeatable,
             "repeat_rms": _finite(self.repeat_rms),
+            "elements": self.elements,
             "masked": self.masked,
             "step": self.step,
             "message": self.message,
