@@ -58,8 +58,9 @@ def all_operators(form: Form = PAPERS, **stated: str) -> Network:
 
 
 @pytest.mark.parametrize("lowering", LOWERINGS)
-@pytest.mark.parametrize("mode", MODES["tensorflow"])
-@pytest.mark.parametrize("name", ["alexnet_narrow", "all_operators"])
+@pytest.mark.parametrize(
+    ("name", "mode"), [("alexnet_narrow", "compiled"), *(("all_operators", mode) for mode in MODES["tensorflow"])]
+)
 def test_gradients_of_every_operator_are_the_oracles(
     tensorflow: Trained, name: str, lowering: Lowering, mode: Mode
 ) -> None:
@@ -204,11 +205,10 @@ def test_other_batches_and_rates_and_another_start_trace_nothing_anew(tmp_path: 
 # --- Dropout, first parameters, predictions, colours -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("mode", MODES["tensorflow"])
-def test_dropout_draws_masks_from_the_seed_and_scales_as_its_convention_says(tensorflow: Trained, mode: Mode) -> None:
+def test_dropout_draws_masks_from_the_seed_and_scales_as_its_convention_says(tensorflow: Trained) -> None:
     network = all_operators()
     given = weights(network, "scaled", 3)
-    tensorflow.load(network, given, "native", mode)
+    tensorflow.load(network, given, "native", "compiled")
     x = np.random.default_rng(0).normal(0, 40, (300, *network.input.shape)).astype(np.float32)
     taps = tensorflow.forward(x, None, ["fc", "drop_a", "drop_b"], seed=5)
     kept_a, kept_b = taps["drop_a"] != 0, taps["drop_b"] != 0
