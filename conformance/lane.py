@@ -2,14 +2,16 @@
 
 import shutil
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from conformance.backpropagation import logits_tap
+from conformance.checks import Subject
 from conformance.part import Given, Part
 from conformance.part_colour import ColourPart
 from conformance.part_dropout import DropoutPart
@@ -115,44 +117,44 @@ class _Answer:
 def _run_parts(
     parts: Sequence[Part], given: Given, participants: Sequence[Participant], files: Files
 ) -> list[list[Result]]:
-    results: list[list[Result]] = [[] for _ in participants]
     subjects = [participant.subject(files.case) for participant in participants]
-    apply = []
+    found, apply = [], []
     for part in parts:
         if reason := part.skipped(given):
-            for own, subject in zip(results, subjects, strict=True):
-                own.append(subject.result(part.name, Check.TRAINING, Outcome.SKIPPED, reason))
+            found.append([[own.result(part.name, Check.TRAINING, Outcome.SKIPPED, reason)] for own in subjects])
         else:
             apply.append(part)
-    with tempfile.TemporaryDirectory(prefix="lockstep-training-") as folder, threads_for(participants) as pool:
-        for part, expected in _with_expected(apply, given, Path(folder)):
-            ask = partial(_asked, part, given, expected, files, Path(folder) / part.name)
+    with tempfile.TemporaryDirectory(prefix="lockstep-training-") as temporary, threads_for(participants) as pool:
+        folder = Path(temporary)
+
+        def asked(part: Part, expected: Any) -> list[list[Result]]:
+            ask = partial(_asked, part, given, expected, files, folder / part.name)
             answers = list(pool.map(ask, participants))
-            for own, subject, answer in zip(results, subjects, answers, strict=True):
-                if answer.error is not None:
-                    own.append(errored(subject, part.name, Check.TRAINING, answer.error))
-                    continue
-                others = [other.value for other in answers if other is not answer and other.error is None]
-                own += part.results(subject, given, expected, answer.value, others)
-            shutil.rmtree(Path(folder) / part.name)
-    return results
+            return [_compared(part, subject, given, expected, answers, own) for own, subject in enumerate(subjects)]
+
+        for part, expected in _with_expected(apply, given, folder):
+            if not expected.done():
+                participants[0].settings.progress(f"{files.case}: {part.name}: oracle")
+            found.append(asked(part, expected.result()))
+            shutil.rmtree(folder / part.name)
+    return [[result for results in found for result in results[index]] for index in range(len(participants))]
 
 
-def _with_expected(parts: Sequence[Part], given: Given, folder: Path) -> Iterator[tuple[Part, Any]]:
-    """Each part with the oracle's answer, which is made while the workers answer the part before it."""
+def _with_expected(parts: Sequence[Part], given: Given, folder: Path) -> "Iterator[tuple[Part, Future[Any]]]":
+    """Each part with the oracle's answer; the oracle goes on to the next parts while workers answer."""
 
     def made(part: Part) -> Any:
         own = folder / part.name
         own.mkdir()
         return part.expected(given, own)
 
-    with ThreadPoolExecutor(1) as oracle:
-        waiting = [*parts]
-        upcoming = oracle.submit(made, waiting[0]) if waiting else None
-        while upcoming is not None:
-            part, expected = waiting.pop(0), upcoming.result()
-            upcoming = oracle.submit(made, waiting[0]) if waiting else None
-            yield part, expected
+    oracle = ThreadPoolExecutor(1)
+    try:
+        waiting = deque((part, oracle.submit(made, part)) for part in parts)
+        while waiting:
+            yield waiting.popleft()
+    finally:
+        oracle.shutdown(cancel_futures=True)
 
 
 def _asked(part: Part, given: Given, expected: Any, files: Files, folder: Path, participant: Participant) -> _Answer:
@@ -167,3 +169,14 @@ def _asked(part: Part, given: Given, expected: Any, files: Files, folder: Path, 
         return _Answer(error=error)
     except (OSError, ValueError) as error:
         return _Answer(error=WorkerError("nonsense", f"{part.name}: {error}"))
+
+
+def _compared(
+    part: Part, subject: Subject, given: Given, expected: Any, answers: Sequence[_Answer], index: int
+) -> list[Result]:
+    """The results of the answer `index` of all."""
+    own = answers[index]
+    if own.error is not None:
+        return [errored(subject, part.name, Check.TRAINING, own.error)]
+    others = [answer.value for answer in answers if answer is not own and answer.error is None]
+    return part.results(subject, given, expected, own.value, others)
