@@ -2,15 +2,25 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from statistics import median
 
+import numpy as np
+from scipy.stats import f
+
+from conformance.matrix import words
 from conformance.measure import UNIT, precision_class
+from conformance.results import Check
+from gate.pairing import errored, paired
 from gate.reported import Reported, ReportedResult, require_cases, require_network
-from gate.results import Numerics, NumericVerdict, TapDrift
+from gate.results import BY_ITSELF, Numerics, NumericVerdict, TapDrift
 from impls.frameworks import Variant
 
 #: Beyond so many times the old noise a change is no longer benign (other orders of summation stay within).
 BENIGN_RATIO = 1.5
+
+#: How often errors of few elements may grow by more than is allowed without a cause.
+CHANCE = 1e-4
 
 #: Noise that nobody can see, in the unit of a tap: near that of storing a right result. Less counts as that much, so
 #: that an old result that was better by luck makes nothing of a new one that is as right as float32 can be.
@@ -53,10 +63,11 @@ class _Noise:
     before: float
     after: float
     allowed: float
+    """What counts as before, widened for what few elements stray by chance."""
 
     @property
     def growth(self) -> float:
-        """After, over what counts as before; more than BENIGN_RATIO is a drift."""
+        """After, over what is allowed; more than BENIGN_RATIO is a drift."""
         return self.after / self.allowed if self.allowed else (0.0 if self.after == 0.0 else float("inf"))
 
 
@@ -71,7 +82,7 @@ def judge(before: Reported, after: Reported) -> list[Numerics]:
 def overall(taps: Sequence[TapDrift]) -> NumericVerdict:
     """The verdict of all taps: the worst. A precision class says more than the caps that it breaks end to end."""
     worst = worst_of(tap.verdict for tap in taps)
-    local = worst_of(tap.verdict for tap in taps if tap.check == "local")
+    local = worst_of(tap.verdict for tap in taps if tap.check == Check.LOCAL)
     return local if local is NumericVerdict.PRECISION and worst is NumericVerdict.DIVERGED else worst
 
 
@@ -85,23 +96,15 @@ def _judged(
 ) -> Numerics:
     cases = len({result.case for result in after})
     for side, results in (("baseline", before), ("candidate", after)):
-        errored = next((result for result in results if result.outcome == "errored"), None)
-        if errored is not None:
-            reason = f"{side}, {errored.case}: {errored.message}"
+        failed = errored(results)
+        if failed is not None:
+            reason = f"{side}, {failed.case}: {failed.message}"
             return Numerics(network, variant, NumericVerdict.ERRORED, None, (), cases, reason)
-    old = {(result.check, result.tap, result.case): result for result in before}
-    pairs: dict[tuple[str, str], list[tuple[ReportedResult, ReportedResult]]] = {}
-    for new in after:
-        was = old.get((new.check, new.tap, new.case))
-        if was is not None:
-            pairs.setdefault((new.check, new.tap), []).append((was, new))
-    cases_after, keys_after = {new.case for new in after}, {(new.check, new.tap, new.case) for new in after}
-    lost = next((key for key in old if key[2] in cases_after and key not in keys_after), None)
-    if lost is not None:
-        reason = f"candidate, {lost[2]}: expected the {lost[0]} check of {lost[1]!r} that the baseline has, found none"
-        return Numerics(network, variant, NumericVerdict.ERRORED, None, (), cases, reason)
-    taps = _with_causes([_tap(own) for own in pairs.values()])
-    numerics = Numerics(network, variant, overall(taps), _first_moved(taps), tuple(taps), cases)
+    own = paired(before, after)
+    if own.lost:
+        return Numerics(network, variant, NumericVerdict.ERRORED, None, (), cases, own.lost)
+    taps = _with_causes([_tap(pairs) for pairs in own.taps])
+    numerics = Numerics(network, variant, overall(taps), _first_moved(taps), tuple(taps), cases, left_out=own.left_out)
     return replace(numerics, reason=reason_of(numerics))
 
 
@@ -110,21 +113,22 @@ def reason_of(numerics: Numerics) -> str:
     tap, first = numerics.decided_by, numerics.first_moved
     checked = f"{len(numerics.taps)} checks of taps in {numerics.cases} cases"
     if tap is None or numerics.verdict is NumericVerdict.IDENTICAL:
-        return f"the same bits in {checked}" + _failing(numerics)
+        return f"the same bits in {checked}" + _asides(numerics)
     said = f"{tap.tap} ({_what(tap)}): {tap.change}" + (f": {tap.message}" if tap.message else "")
     if first is not None and first.tap != tap.tap:
         said += f"; the first that moved is {first.tap} ({_what(first)}): {first.change}"
-    return said + _failing(numerics)
+    return said + _asides(numerics)
 
 
 def _what(tap: TapDrift) -> str:
-    return f"{tap.operator}, {tap.check.replace('_', ' ')}" if tap.operator else tap.check
+    return ", ".join(filter(None, (tap.operator, words(tap.check))))
 
 
-def _failing(numerics: Numerics) -> str:
-    """What failed before and fails still: named, so that nobody blames the upgrade."""
+def _asides(numerics: Numerics) -> str:
+    """What failed before and fails still: named, so that nobody blames the upgrade. And what was not compared."""
     own = [tap.tap for tap in numerics.taps if tap.message.startswith(FAILED_BEFORE)]
-    return f"; not from this upgrade: {', '.join(dict.fromkeys(own))} failed before too" if own else ""
+    said = f"; not from this upgrade: {', '.join(dict.fromkeys(own))} failed before too" if own else ""
+    return said + (f"; gradients were not compared: {numerics.left_out}" if numerics.left_out else "")
 
 
 FAILED_BEFORE = "failed before too"
@@ -173,7 +177,7 @@ def _newly_failing(tap: TapDrift, pairs: Sequence[tuple[ReportedResult, Reported
         return None
     message = f"{len(failing)} of {len(pairs)} cases, {failing[0].case}: {failing[0].message}"
     changed = replace(tap, moved=not tap.identical, message=message)
-    if tap.check == "local" and _sums(tap) and _is_coarser(tap) and _is_rounding(pairs):
+    if tap.is_by_itself and _sums(tap) and _is_coarser(tap) and _is_rounding(pairs):
         change = f"precision {tap.class_before} → {tap.class_after}"
         return replace(changed, verdict=NumericVerdict.PRECISION, change=change)
     change = "the same bits, judged otherwise" if tap.identical else _semantics(tap, failing)
@@ -184,7 +188,7 @@ def _semantics(tap: TapDrift, failing: Sequence[ReportedResult]) -> str:
     """The class of a change that no rounding explains."""
     if not all(result.digest for result in failing):
         return "no such tensor any more"
-    if tap.check == "local" and not all(_is_spread(result) for result in failing):
+    if tap.is_by_itself and not all(_is_spread(result) for result in failing):
         return "single elements"
     return "constant or semantics" if _sums(tap) else "constant, semantics or precision"
 
@@ -219,7 +223,7 @@ def _within_caps(tap: TapDrift, noise: _Noise | None) -> TapDrift:
     if tap.identical:
         return replace(tap, verdict=NumericVerdict.IDENTICAL)
     moved = replace(tap, moved=True)
-    local = tap.check == "local"
+    local = tap.is_by_itself
     if local and "unknown" not in (tap.class_before, tap.class_after) and _sums(tap) and _other_class(tap):
         change = f"precision {tap.class_before} → {tap.class_after}"
         return replace(moved, verdict=NumericVerdict.PRECISION, change=change)
@@ -242,7 +246,7 @@ def _within_caps(tap: TapDrift, noise: _Noise | None) -> TapDrift:
 
 def _single_elements(tap: TapDrift, pairs: Sequence[tuple[ReportedResult, ReportedResult]]) -> TapDrift:
     """The tap, drifted where in more than one case a few elements went astray that the RMS of all hardly shows."""
-    if tap.verdict is not NumericVerdict.BENIGN or tap.check != "local":
+    if tap.verdict is not NumericVerdict.BENIGN or not tap.is_by_itself:
         return tap
     astray = [
         (was, new)
@@ -286,11 +290,24 @@ def _noise(pairs: Sequence[tuple[ReportedResult, ReportedResult]]) -> _Noise | N
             return None
         apart = [was.repeat_rms or 0.0 for was, _ in group]
         floor = FLOORS.get(_unit(group[0][1]), END_TO_END_FLOOR)
-        noises.append(_Noise(median(before), median(after), max(median(before), floor, median(apart))))
         least = max(floor, median(before), median(apart))
-        single = [_Noise(old, new, max(old, least)) for old, new in zip(before, after, strict=True)]
+        wider = by_chance(group[0][1].elements) / BENIGN_RATIO
+        noises.append(_Noise(median(before), median(after), least * wider))
+        single = [_Noise(old, new, max(old, least) * wider) for old, new in zip(before, after, strict=True)]
         noises += sorted(single, key=lambda noise: noise.growth)[:-1] if len(group) > FEWEST_CASES else []
     return max(noises, key=lambda noise: noise.growth, default=None)
+
+
+@cache
+def by_chance(elements: int | None) -> float:
+    """How far the ratio of two RMS errors of so many elements goes without a cause; at least BENIGN_RATIO.
+
+    The ratio of mean squares of independent normal errors has the F distribution. From about 100 elements on it is no
+    hurdle; of the loss, which is one number, its cap alone judges.
+    """
+    if elements is None:
+        return BENIGN_RATIO
+    return max(BENIGN_RATIO, float(np.sqrt(f.isf(CHANCE, elements, elements))))
 
 
 def _old_failures(pairs: Sequence[tuple[ReportedResult, ReportedResult]]) -> str:
@@ -303,7 +320,7 @@ def _old_failures(pairs: Sequence[tuple[ReportedResult, ReportedResult]]) -> str
 
 
 def _unit(result: ReportedResult) -> str:
-    return result.unit if result.check == "local" else END_TO_END_UNIT
+    return result.unit if result.check in BY_ITSELF else END_TO_END_UNIT
 
 
 def _bits(results: Sequence[ReportedResult]) -> float | None:
@@ -340,7 +357,7 @@ def _with_causes(taps: Sequence[TapDrift]) -> list[TapDrift]:
     after = set(order[order.index(first) :])
     return [
         replace(tap, change=f"follows {first}; {tap.change}")
-        if tap.check != "local" and tap.moved and tap.tap in after
+        if not tap.is_by_itself and tap.moved and tap.tap in after
         else tap
         for tap in taps
     ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from conformance.matrix import words
 from gate.advice import Action, actions
 from gate.results import Effect
 from gate.table import headline, numerics_text, percent, rate_text, reasons, smallest, speed_text
@@ -105,8 +106,7 @@ def _taps(cell: Cell) -> Iterator[str]:
         bits = _pair(tap.bits_before, tap.bits_after, ".1f")
         noise = f"{_pair(tap.noise_before, tap.noise_after, '.3g')} {tap.unit}".strip()
         classes = tap.class_before if tap.class_before == tap.class_after else f"{tap.class_before} → {tap.class_after}"
-        check = tap.check.replace("_", " ")
-        yield _row(tap.tap, tap.operator, check, tap.verdict, bits, noise, classes, tap.change)
+        yield _row(tap.tap, tap.operator, words(tap.check), tap.verdict, bits, noise, classes, tap.change)
     yield ""
     yield "</details>"
 

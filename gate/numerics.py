@@ -38,12 +38,16 @@ class Cases:
     seeds: int = FEWEST_SEEDS
     repeats: int = 2
     """How often each trace is run: what a side does not give again is no move."""
+    gradients: int = 1
+    """Of how many of the seeds gradients are compared too; 0: of none."""
     threads: int = field(default_factory=lambda: os.cpu_count() or 1)
     timeout_s: int = 300
 
     def arguments(self, framework: str) -> list[str]:
         """The cases as options of the conformance program."""
-        words = ["--spec", self.spec, "--lanes", "forward", "--device", self.device, "--dtype", self.dtype]
+        lanes = "forward,training" if self.gradients else "forward"
+        words = ["--spec", self.spec, "--lanes", lanes, "--device", self.device, "--dtype", self.dtype]
+        words += ["--parts", "gradients", "--training-seeds", str(self.gradients)] if self.gradients else []
         words += ["--lowering", ",".join(self.lowerings), "--batch", str(self.batch), "--seeds", str(self.seeds)]
         words += ["--repeats", str(self.repeats), "--threads", str(self.threads), "--timeout", str(self.timeout_s)]
         return words + (["--mode", f"{framework}={self.mode}"] if self.mode else [])

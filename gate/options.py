@@ -27,7 +27,7 @@ Exit codes: 0 passed; 1 drifted, diverged, precision class changed or slower; 2 
 #: Options that say what the sides are and how a cell is run: what a cell repeats of them.
 _OF_A_CELL = (
     "baseline_python", "candidate_python", "baseline_report", "framework", "dtype", "lowering", "mode", "batch",
-    "seeds", "numerics_only", "speed_only", "looks", "timeout", "threads", "accepted",
+    "seeds", "gradients", "numerics_only", "speed_only", "looks", "timeout", "threads", "accepted",
 )  # fmt: skip
 
 
@@ -72,6 +72,8 @@ def check(options: Namespace) -> None:
         raise InputError("--dtype tf32: expected --device cuda beside it, found cpu, which has no TF32")
     if options.seeds < FEWEST_SEEDS:
         raise InputError(f"--seeds {options.seeds}: expected at least {FEWEST_SEEDS}: fewer say too little about noise")
+    if options.gradients > options.seeds:
+        raise InputError(f"--gradients {options.gradients}: expected at most --seeds {options.seeds}")
     if "" in (options.spec or ()):
         raise InputError(f"--spec: expected a shipped network or the path of a spec, found ''; such as {NETWORKS[0]}")
     if options.baseline_report is not None and options.speed_only:
@@ -166,6 +168,10 @@ def _parser(prog: str, description: str) -> Arguments:
     add(
         "--seeds", type=count, default=FEWEST_SEEDS, metavar="N", help=f"of weights and inputs; default: {FEWEST_SEEDS}"
     )
+    add(
+        "--gradients", type=_count_or_none, default=1, metavar="N",
+        help="of how many of the seeds gradients are compared too, 0: of none; default: 1",
+    )  # fmt: skip
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--numerics-only", action="store_true", help="no timing")
     only.add_argument("--speed-only", action="store_true", help="no comparison of numbers")
@@ -186,6 +192,10 @@ def _parser(prog: str, description: str) -> Arguments:
         help="changes that are accepted on purpose; default: Lockstep's own gate/accepted.toml",
     )
     return parser
+
+
+def _count_or_none(text: str) -> int:
+    return 0 if text == "0" else count(text)
 
 
 def _numbers(text: str) -> list[int]:

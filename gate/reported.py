@@ -45,6 +45,8 @@ class ReportedResult(_Read):
     unit: str
     rms: float | None
     digest: str
+    elements: int | None = None
+    """None in reports that were written before they were counted."""
     repeatable: bool | None
     repeat_rms: float | None
     message: str

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from conformance.results import Check
 from impls.frameworks import FrameworkName, Variant
 from spec.exits import Exit
 
@@ -42,6 +43,12 @@ class Sides:
     baseline: Side
     candidate: Side
     changes: tuple[Change, ...]
+
+
+#: Checks of gradients, and of the loss that they begin with: an operator's own, from known cotangents.
+GRADIENTS = (Check.GRADIENT_INPUT, Check.GRADIENT_PARAMETER, Check.LOSS, Check.LOSS_GRADIENT)
+#: Checks of an operator by itself: nothing before it is to blame.
+BY_ITSELF = (Check.LOCAL, *GRADIENTS)
 
 
 class NumericVerdict(StrEnum):
@@ -102,6 +109,11 @@ class TapDrift:
     """The class of the change in words: `order of summation`, `float32 → tf32`, …"""
     message: str = ""
 
+    @property
+    def is_by_itself(self) -> bool:
+        """Whether it is about an operator by itself, forward or back."""
+        return self.check in BY_ITSELF
+
 
 @dataclass(frozen=True)
 class Numerics:
@@ -115,16 +127,13 @@ class Numerics:
     taps: tuple[TapDrift, ...]
     cases: int
     reason: str = ""
+    left_out: str = ""
+    """Why gradients were not compared, where they were asked for."""
 
     @property
     def decided_by(self) -> TapDrift | None:
         """The first tap that has the verdict of all: where to look. None where no tap has it."""
         return next((tap for tap in self.taps if tap.verdict is self.verdict), None)
-
-    @property
-    def identical_taps(self) -> tuple[str, ...]:
-        """The operators that give the same bits by themselves."""
-        return tuple(tap.tap for tap in self.taps if tap.identical and tap.check == "local")
 
 
 class Quantity(StrEnum):

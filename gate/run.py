@@ -42,8 +42,8 @@ class _Asked:
         threads = own.threads or os.cpu_count() or 1
         return {
             network.name: Cases(
-                spec, own.device, own.dtype, own.mode, tuple(own.lowering), seeds=own.seeds, threads=threads,
-                timeout_s=own.timeout,
+                spec, own.device, own.dtype, own.mode, tuple(own.lowering), seeds=own.seeds,
+                gradients=own.gradients, threads=threads, timeout_s=own.timeout,
             )
             for spec, network in self.networks.items()
         }  # fmt: skip

@@ -1,11 +1,12 @@
 """Reports of conformance that no run made: a small network of three taps, seen in two weight sets and five seeds."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from gate.reported import Reported, read
+from gate.results import Numerics
 
 CASES = [f"{weights}-photographs-seed{seed}-batch2" for weights in ("paper", "scaled") for seed in range(5)]
 OPERATORS = {"conv1": "conv", "norm1": "lrn", "relu1": "relu"}
@@ -32,11 +33,38 @@ def result(tap: str, check: str, case: str) -> Fields:
     }  # fmt: skip
 
 
-def content(change: Change = lambda fields: fields) -> Fields:
-    """A whole report, each of its results changed; those changed to None are left out."""
+def gradient(tap: str, check: str, case: str, **changes: Any) -> Fields:
+    """A gradient that is right, as conformance.json has it."""
+    own = {
+        "operator": "conv",
+        "rms": 3.0,
+        "worst": 15.0,
+        "effective_bits": 21.5,
+        "unit": "noise units",
+        "noise_rms": 3.0,
+    }
+    bits = {"digest": f"{check}-{tap}-{case}", "elements": 1000, "repeatable": None, "repeat_rms": None}
+    return result("conv1", "local", case) | {"tap": tap, "check": check} | own | bits | changes
+
+
+def gradients(case: str) -> list[Fields]:
+    """Those of one convolution, and of the loss."""
+    units = {"noise_rms": None, "rms": 0.2, "worst": 0.2, "unit": "log units"}
+    return [
+        gradient("conv1", "gradient_input", case),
+        gradient("conv1.weight", "gradient_parameter", case),
+        gradient("conv1.bias", "gradient_parameter", case, elements=6),
+        gradient("relu1", "loss", case, operator="loss", elements=1, **units),
+        gradient("relu1", "loss_gradient", case, operator="loss"),
+    ]
+
+
+def content(change: Change = lambda fields: fields, trained: Sequence[str] = ()) -> Fields:
+    """A whole report, each result changed; those changed to None are left out. The cases `trained` have gradients."""
     results = [result(tap, check, case) for case in CASES for check in ("local", "end_to_end") for tap in OPERATORS] + [
         result("relu1", "untapped", case) for case in CASES
     ]
+    results += [own for case in trained for own in gradients(case)]
     return {
         "format": "lockstep-conformance/1",
         "network": {"name": "small", "sha256": "0" * 64},
@@ -45,11 +73,21 @@ def content(change: Change = lambda fields: fields) -> Fields:
     }
 
 
-def reported(folder: Path, change: Change = lambda fields: fields, name: str = "conformance.json") -> Reported:
+def reported(
+    folder: Path,
+    change: Change = lambda fields: fields,
+    name: str = "conformance.json",
+    trained: Sequence[str] = (),
+) -> Reported:
     """The same, read back from a file."""
     path = folder / name
-    path.write_text(json.dumps(content(change)), encoding="utf-8")
+    path.write_text(json.dumps(content(change, trained)), encoding="utf-8")
     return read(path)
+
+
+def identical(numerics: Numerics) -> tuple[str, ...]:
+    """The operators that give the same bits by themselves, forward."""
+    return tuple(tap.tap for tap in numerics.taps if tap.identical and tap.check == "local")
 
 
 def at(tap: str, check: str = "local", **changes: Any) -> Change:

@@ -84,6 +84,8 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an unknown device": ((*JAX, "--device", "tpu"), ("--device", "'tpu'")),
     "tf32 on a processor": ((*JAX, "--dtype", "tf32"), ("tf32", "--device cuda")),
     "too few seeds": ((*JAX, "--seeds", "4"), ("--seeds 4", "at least 5")),
+    "gradients of more seeds": ((*JAX, "--gradients", "6"), ("--gradients 6", "at most --seeds 5")),
+    "gradients of no number": ((*JAX, "--gradients", "all"), ("--gradients", "'all'")),
     "no batch": ((*JAX, "--batch", "0"), ("--batch", "'0'")),
     "looks that shrink": ((*JAX, "--looks", "20,12"), ("--looks", "'20,12'", "12,20,32")),
     "neither numerics nor speed": ((*JAX, "--numerics-only", "--speed-only"), ("--speed-only", "--numerics-only")),

@@ -1,5 +1,6 @@
 """How the numbers moved: each verdict from reports that differ in one known way."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,10 @@ import numpy as np
 import pytest
 
 from conformance.measure import UNIT
-from gate.drift import judge
-from gate.results import Numerics, NumericVerdict, TapDrift
+from gate.drift import BENIGN_RATIO, CHANCE, by_chance, judge
+from gate.results import GRADIENTS, Numerics, NumericVerdict, TapDrift
 from spec.exits import InputError
-from tests.gate.reports import CASES, Change, Fields, at, both, noisier, reported
+from tests.gate.reports import CASES, Change, Fields, at, both, identical, noisier, reported
 
 SAME: Change = lambda fields: fields  # noqa: E731
 
@@ -34,7 +35,7 @@ def tap(numerics: Numerics, name: str, check: str = "local") -> TapDrift:
 def test_the_same_bits_everywhere_are_identical_and_every_tap_is_named_so(drift: Any) -> None:
     found = drift()
     assert (found.verdict, found.first_moved, found.cases) == (NumericVerdict.IDENTICAL, None, 10)
-    assert found.identical_taps == ("conv1", "norm1", "relu1")
+    assert identical(found) == ("conv1", "norm1", "relu1")
     assert {own.verdict for own in found.taps} == {NumericVerdict.IDENTICAL}
     assert found.reason == "the same bits in 7 checks of taps in 10 cases"
 
@@ -43,7 +44,7 @@ def test_other_bits_with_the_same_noise_are_benign_and_an_order_of_summation(dri
     found = drift(noisier("conv1", 1.1))
     assert (found.verdict, found.first_moved.tap) == (NumericVerdict.BENIGN, "conv1")
     assert found.first_moved.change == "order of summation: 4 → 4.4 noise units"
-    assert found.identical_taps == ("norm1", "relu1")
+    assert identical(found) == ("norm1", "relu1")
 
 
 def test_one_other_bit_in_one_case_is_a_move(drift: Any) -> None:
@@ -307,3 +308,122 @@ def test_a_baseline_may_have_more_cases_and_variants(tmp_path: Path) -> None:
 
     (found,) = judge(reported(tmp_path), reported(tmp_path, fewer, "after.json"))
     assert (found.verdict, found.cases) == (NumericVerdict.IDENTICAL, 2)
+
+
+# --- Gradients -------------------------------------------------------------------------------------------------------
+
+
+def trained(
+    folder: Path, after: Change = SAME, before: Sequence[str] = CASES[:1], now: Sequence[str] = CASES[:1]
+) -> Numerics:
+    """Judged with gradients in some cases before, and in some now."""
+    old = reported(folder, SAME, "before.json", before)
+    (numerics,) = judge(old, reported(folder, after, "after.json", now))
+    return numerics
+
+
+def test_gradients_have_bits_and_verdicts_as_any_tap(tmp_path: Path) -> None:
+    found = trained(tmp_path, noisier("conv1.weight", 1.2, "gradient_parameter"))
+    weight = tap(found, "conv1.weight", "gradient_parameter")
+    assert (found.verdict, found.first_moved) == (NumericVerdict.BENIGN, weight)
+    assert (weight.bits_before, weight.bits_after, weight.class_after) == (21.5, 21.5, "float32")
+    assert weight.change == "order of summation: 3 → 3.6 noise units"
+    assert found.reason.startswith("conv1.weight (conv, gradient): order of summation")
+    assert identical(found) == ("conv1", "norm1", "relu1")
+
+
+def test_a_gradient_that_is_noisier_by_itself_drifts(tmp_path: Path) -> None:
+    found = trained(tmp_path, noisier("conv1", 2.0, "gradient_input"))
+    assert (found.verdict, found.decided_by) == (NumericVerdict.DRIFTED, tap(found, "conv1", "gradient_input"))
+    assert tap(found, "conv1").verdict is NumericVerdict.IDENTICAL
+
+
+def test_a_gradient_in_another_precision_changed_class(tmp_path: Path) -> None:
+    coarser = at("conv1.weight", "gradient_parameter", noise_rms=4900.0, rms=4900.0, worst=20000.0, outcome="failed")
+    found = trained(tmp_path, coarser)
+    weight = tap(found, "conv1.weight", "gradient_parameter")
+    assert (weight.verdict, weight.change) == (NumericVerdict.PRECISION, "precision float32 → tf32")
+    assert found.verdict is NumericVerdict.PRECISION
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize(
+    ("name", "check", "times", "verdict"),
+    [
+        ("conv1.bias", "gradient_parameter", 2.5, NumericVerdict.BENIGN),
+        ("conv1.bias", "gradient_parameter", 12.0, NumericVerdict.DRIFTED),
+        ("conv1.weight", "gradient_parameter", 2.5, NumericVerdict.DRIFTED),
+        ("relu1", "loss", 40.0, NumericVerdict.BENIGN),
+    ],
+)
+def test_noise_of_few_elements_may_grow_more_before_it_is_a_drift(
+    tmp_path: Path, name: str, check: str, times: float, verdict: NumericVerdict, seeds: int
+) -> None:
+    """The bias has 6 elements, the loss is one number."""
+    found = trained(tmp_path, noisier(name, times, check), CASES[:seeds], CASES[:seeds])
+    assert tap(found, name, check).verdict is verdict
+
+
+def test_few_elements_stray_by_chance_seldomer_than_is_allowed() -> None:
+    random = np.random.default_rng(3)
+    for elements in (1, 6, 30):
+        before, after = (np.sqrt(np.mean(random.normal(size=(20_000, elements)) ** 2, axis=1)) for _ in range(2))
+        assert np.mean(after / before > by_chance(elements)) <= 5 * CHANCE
+    assert by_chance(200) == by_chance(None) == BENIGN_RATIO
+
+
+def test_gradients_that_the_candidate_was_not_asked_for_are_no_loss(tmp_path: Path) -> None:
+    for now in ((), CASES[:1]):
+        found = trained(tmp_path, before=CASES[:2], now=now)
+        assert (found.verdict, found.left_out) == (NumericVerdict.IDENTICAL, "")
+
+
+def test_a_gradient_that_the_candidate_lost_is_errored(tmp_path: Path) -> None:
+    found = trained(tmp_path, lambda fields: None if fields["tap"] == "conv1.bias" else fields)
+    assert found.verdict is NumericVerdict.ERRORED
+    assert "expected the gradient_parameter check of 'conv1.bias' that the baseline has, found none" in found.reason
+
+
+def test_a_baseline_without_gradients_is_called_that(tmp_path: Path) -> None:
+    found = trained(tmp_path, before=())
+    assert (found.verdict, found.left_out) == (NumericVerdict.IDENTICAL, "baseline: its report has none")
+    assert found.reason.endswith("; gradients were not compared: baseline: its report has none")
+
+
+def lane(outcome: str, message: str, part: str = "") -> Change:
+    """Gradients that were not run: what is said in the place of the first of them."""
+
+    def change(fields: Fields) -> Fields | None:
+        if fields["check"] not in GRADIENTS:
+            return fields
+        if fields["tap"] != "conv1.bias":
+            return None
+        return fields | {"tap": part, "check": "training", "outcome": outcome, "digest": "", "message": message}
+
+    return change
+
+
+def test_a_framework_that_does_not_train_is_judged_forward_alone_and_says_so(tmp_path: Path) -> None:
+    found = trained(tmp_path, lane("skipped", "out of scope"), before=())
+    assert (found.verdict, found.left_out) == (NumericVerdict.IDENTICAL, "out of scope")
+    assert {own.check for own in found.taps} == {"local", "end_to_end", "untapped"}
+
+
+def test_a_candidate_that_does_not_train_any_more_is_errored(tmp_path: Path) -> None:
+    assert trained(tmp_path, lane("skipped", "it does not train")).verdict is NumericVerdict.ERRORED
+    found = trained(tmp_path, lane("errored", "crashed: signal 11", "gradients"))
+    assert (found.verdict, found.reason) == (
+        NumericVerdict.ERRORED,
+        "candidate, paper-photographs-seed0-batch2: crashed: signal 11",
+    )
+
+
+@pytest.mark.parametrize("outcome", ["failed", "errored"])
+def test_the_rest_of_the_training_lane_decides_nothing(tmp_path: Path, outcome: str) -> None:
+    def change(fields: Fields) -> Fields:
+        own = fields["tap"] == "conv1.bias"
+        return fields | {"tap": "trajectory", "check": "training", "outcome": outcome} if own else fields
+
+    before = reported(tmp_path, change, "before.json", CASES[:1])
+    (found,) = judge(before, reported(tmp_path, change, "after.json", CASES[:1]))
+    assert found.verdict is NumericVerdict.IDENTICAL

@@ -13,13 +13,13 @@ from conformance.meta.faults import FAULTS, NETWORK
 from gate.drift import judge
 from gate.numerics import Cases, compare, elsewhere, run, run_side
 from gate.reported import Reported
-from gate.results import Numerics, NumericVerdict, Side, Sides
+from gate.results import GRADIENTS, Numerics, NumericVerdict, Side, Sides
 from impls.environments import interpreters
 from impls.frameworks import FrameworkName
 from impls.generate import source_text
 from spec.exits import InputError, NotRunError
 from spec.load import load
-from tests.gate.reports import content, reported
+from tests.gate.reports import content, identical, reported
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("planted_worker.py")
@@ -82,7 +82,7 @@ def test_a_framework_beside_its_own_earlier_report_is_identical(
     earlier = run_side("torch", sides.baseline, NARROW, tmp_path, print)
     (found,) = compare(sides, NARROW, tmp_path / "out", print, baseline_report=Path(earlier.place))
     assert (found.verdict, found.first_moved, found.cases) == (NumericVerdict.IDENTICAL, None, 10)
-    assert len(found.identical_taps) == len(load(NETWORK).layers)
+    assert len(identical(found)) == len(load(NETWORK).layers)
     assert all(tap.repeatable for tap in found.taps)
     told = capsys.readouterr().out
     assert "baseline: paper-photographs-seed0-batch2: oracle" in told
@@ -106,7 +106,7 @@ def test_a_fault_planted_in_a_candidate_is_found_at_its_tap(
         assert found.first_moved is not None and found.decided_by is not None
         assert found.first_moved.tap == found.decided_by.tap == tap, found.reason
         assert found.decided_by.change == change
-        assert len(found.identical_taps) == len(load(NETWORK).layers) - 1
+        assert len(identical(found)) == len(load(NETWORK).layers) - 1
 
 
 # --- A runner of the user's own --------------------------------------------------------------------------------------
@@ -115,7 +115,36 @@ def test_a_fault_planted_in_a_candidate_is_found_at_its_tap(
 def of_runner(fault: str, folder: Path) -> Reported:
     command = shlex.join([sys.executable, "-m", "conformance.meta.wrong_runner", *filter(None, [fault])])
     few = ["--spec", NETWORK, "--weights", "scaled", "--seeds", "2", "--repeats", "2"]
+    few += ["--parts", "gradients", "--training-seeds", "1"]
     return run(["--frameworks", "none", "--runner", f"mine={command}", *few], folder, silent)
+
+
+@pytest.mark.parametrize(
+    ("fault", "tap", "check"),
+    [
+        ("tie_split", "pool2", "gradient_input"),
+        ("gradient_of_the_other_group", "conv4.weight", "gradient_parameter"),
+        ("bias_gradient_mean", "conv2.bias", "gradient_parameter"),
+        ("loss_sum_for_mean", "fc8", "loss"),
+    ],
+)
+def test_a_wrong_gradient_in_a_candidate_diverges_at_its_tap_and_nothing_forward_moves(
+    own: Reported, tmp_path: Path, fault: str, tap: str, check: str
+) -> None:
+    (found,) = judge(own, of_runner(fault, tmp_path))
+    assert found.verdict is NumericVerdict.DIVERGED
+    assert found.decided_by is not None
+    assert (found.decided_by.tap, found.decided_by.check) == (tap, check)
+    assert len(identical(found)) == len(load(NETWORK).layers)
+
+
+def test_the_same_gradients_are_identical_and_counted(own: Reported, tmp_path: Path) -> None:
+    (found,) = judge(own, of_runner("", tmp_path))
+    assert (found.verdict, found.left_out) == (NumericVerdict.IDENTICAL, "")
+    gradients = [tap for tap in found.taps if tap.check in GRADIENTS]
+    network = load(NETWORK)
+    assert len(gradients) == len(network.layers) + sum(len(layer.parameter_shapes) for layer in network.layers) + 2
+    assert all(tap.bits_before == tap.bits_after for tap in gradients)
 
 
 @pytest.fixture(scope="module")
