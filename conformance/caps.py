@@ -102,6 +102,7 @@ class Trajectory(Part):
     factor: float
     sigmas: float
     floor: float
+    yardsticks: float
     margin: float
     seen: float
     reason: str
@@ -112,11 +113,20 @@ class Trajectory(Part):
         return "conformance/caps.toml, trajectory"
 
 
-class Views(Part):
-    """What images must make visible of how they are evaluated."""
+class Predictions(Part):
+    """How far predictions of whole images may be from the oracle's, and what they must make visible."""
 
+    factor: float
+    sigmas: float
+    floor: float
+    yardsticks: float
     seen: float
     reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the cap is set."""
+        return "conformance/caps.toml, evaluation"
 
 
 class Colours(Part):
@@ -180,7 +190,7 @@ class Caps(Part):
     masked: Masked
     trajectory: Trajectory
     random: Randomness
-    evaluation: Views
+    evaluation: Predictions
     colour: Colours
     algorithm: Annotated[tuple[Algorithm, ...], AsTuple]
 

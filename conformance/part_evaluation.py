@@ -111,14 +111,13 @@ def _read(path: Path, framework: str) -> Array:
 
 def _judged(own: Array, wanted: Prediction, others: Sequence[Array], dtype: str) -> Judged:
     peers = [stray(other, wanted.probabilities) for other in others]
-    if dtype != "tf32":
-        peers.append(wanted.yardstick)
-    return judged(stray(own, wanted.probabilities), peers, wanted.size, caps().end_to_end)
+    yardstick = None if dtype == "tf32" else wanted.yardstick
+    return judged(stray(own, wanted.probabilities), peers, yardstick, wanted.size, caps().evaluation)
 
 
 def _result(subject: Subject, tap: str, found: Judged, wanted: Prediction) -> Result:
     relative = found.stray.rms / wanted.size
-    divergence = found.divergence("conformance/caps.toml, end_to_end") if found.diverged else None
+    divergence = found.divergence(caps().evaluation.place) if found.diverged else None
     message = (found.stray.unusable or str(divergence)) if found.diverged else ""
     return replace(
         subject.result(tap, Check.EVALUATION, Outcome.FAILED if found.diverged else Outcome.PASSED, message),
@@ -137,7 +136,7 @@ def _seen(result: Result, found: Judged, mirrored: float) -> Result:
         return result
     message = (
         f"vacuous: one mirrored view moves the probabilities by {seen:.2g} caps, expected {caps().evaluation.seen:g} "
-        "(conformance/caps.toml, evaluation); use other weights or inputs"
+        f"({caps().evaluation.place}); use other weights or inputs"
     )
     return replace(result, outcome=Outcome.FAILED, message=message)
 

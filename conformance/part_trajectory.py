@@ -17,7 +17,7 @@ from conformance.part import Given
 from conformance.results import Check, Outcome, Result
 from conformance.resume import differences, replayed
 from conformance.trajectory_oracle import Expected, Unfit, oracle, state_strays
-from conformance.trajectory_results import Answer, trajectory_results
+from conformance.trajectory_results import Answer, Usual, trajectory_results
 from impls.client import Worker
 from impls.protocol import Start, State, Train
 from impls.training import VELOCITY
@@ -63,11 +63,11 @@ class TrajectoryPart:
         if isinstance(expected, Unfit) or own is None:
             reason = expected.reason if isinstance(expected, Unfit) else ""
             return [subject.result(self.name, Check.TRAINING, Outcome.SKIPPED, reason)]
-        peers = [*others] if dtype == "tf32" else [*others, expected.course.yardstick]
-        if not peers:
+        usual = Usual(others, None if dtype == "tf32" else expected.course.yardstick)
+        if not others and usual.yardstick is None:
             reason = f"no other variant in {dtype} to compare with"
             return [subject.result(self.name, Check.TRAINING, Outcome.SKIPPED, reason)]
-        results = trajectory_results(subject, expected.course, own, peers, caps().trajectory)
+        results = trajectory_results(subject, expected.course, own, usual, caps().trajectory)
         if expected.unseen:
             unseen = ", ".join(f"{what} ({seen:.2g} caps at most)" for what, seen in expected.unseen.items())
             reason = f"too few caps apart to be told from what the spec states: {unseen}"

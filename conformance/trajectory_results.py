@@ -10,7 +10,7 @@ from conformance.measure import effective_bits
 from conformance.results import Check, Divergence, Outcome, Result
 from conformance.strays import Stray
 from conformance.updates import Rates, is_bias
-from conformance.usual import Judged, judged, usual_error, widened
+from conformance.usual import Judged, judged, usual_among, widened
 
 LOSS = "loss"
 """The tap of the result about the losses of all steps."""
@@ -66,37 +66,49 @@ class Course:
         return f"{text}, the first after {change}" if step == changed else f"{text}, after {change}"
 
 
-def trajectory_results(
-    subject: Subject, course: Course, own: Answer, peers: Sequence[Answer], rule: Trajectory
-) -> list[Result]:
-    """The losses, and every parameter; `peers` are the answers that say what error is usual."""
-    names = list(course.sizes[0])
+@dataclass(frozen=True)
+class Usual:
+    """Whose errors say what is usual."""
+
+    peers: Sequence[Answer]
+    yardstick: Answer | None
+    """NumPy's float32, where that is the precision."""
+
+
+def trajectory_results(subject: Subject, course: Course, own: Answer, usual: Usual, rule: Trajectory) -> list[Result]:
+    """The losses, and every parameter."""
     return [
-        _loss_result(subject, course, own, peers, rule),
-        *(_parameter_result(subject, course, name, own, peers, rule) for name in names),
+        _loss_result(subject, course, own, usual, rule),
+        *(_parameter_result(subject, course, name, own, usual, rule) for name in course.sizes[0]),
     ]
 
 
-def _loss_result(subject: Subject, course: Course, own: Answer, peers: Sequence[Answer], rule: Trajectory) -> Result:
+def _loss_result(subject: Subject, course: Course, own: Answer, usual: Usual, rule: Trajectory) -> Result:
     result = subject.result(LOSS, Check.TRAJECTORY, Outcome.PASSED)
     if len(own.losses) != len(course.losses):
         message = f"expected the losses of {len(course.losses)} steps, found {len(own.losses)}"
         return replace(result, outcome=Outcome.FAILED, message=message)
     errors = _relative(own.losses, course.losses)
-    theirs = [_relative(peer.losses, course.losses) for peer in peers if len(peer.losses) == len(course.losses)]
-    usual = usual_error([max(_root_mean_square(each), rule.floor) for each in theirs] or [rule.floor])
+    peers = [_relative(peer.losses, course.losses) for peer in usual.peers if len(peer.losses) == len(errors)]
+    yardstick = _relative(usual.yardstick.losses, course.losses) if usual.yardstick else None
+    error = usual_among(
+        [_root_mean_square(each) for each in peers],
+        _root_mean_square(yardstick) if yardstick else None,
+        rule.floor,
+        rule,
+    )
     factor = widened(rule, len(errors))
-    worst = max(errors) / usual
+    worst = max(errors) / error
     result = replace(result, worst=worst, rms=max(errors), unit="of the usual relative error")
     if worst <= factor:
         return result
-    step = next(step for step, error in enumerate(errors) if error > factor * usual)
+    step = next(step for step, found in enumerate(errors) if found > factor * error)
     divergence = Divergence(
         index=(step,),
         actual=own.losses[step],
         expected=course.losses[step],
-        found=errors[step] / usual,
-        unit=f"times the usual relative error {usual:.3g}",
+        found=errors[step] / error,
+        unit=f"times the usual relative error {error:.3g}",
         cap=factor,
         place=rule.place,
     )
@@ -105,18 +117,18 @@ def _loss_result(subject: Subject, course: Course, own: Answer, peers: Sequence[
 
 
 def _parameter_result(
-    subject: Subject, course: Course, name: str, own: Answer, peers: Sequence[Answer], rule: Trajectory
+    subject: Subject, course: Course, name: str, own: Answer, usual: Usual, rule: Trajectory
 ) -> Result:
     result = replace(subject.result(name, Check.TRAJECTORY, Outcome.PASSED), unit="of the usual RMS error")
     sizes, bias = [each[name] for each in course.sizes], is_bias(name)
     if all(size.velocity == 0 for size in sizes):
         return replace(result, outcome=Outcome.FAILED, message="vacuous: it never moves; use another seed")
     steps = [
-        (step + 1, course.when(step, bias), _judged(own.strays[step][name], size, _of(peers, step, name), rule))
+        (step + 1, course.when(step, bias), _judged(own.strays[step][name], size, usual, (step, name), rule))
         for step, size in enumerate(sizes)
     ]
     if name in own.resumed_strays:
-        last = _judged(own.resumed_strays[name], sizes[-1], _of(peers, -1, name), rule)
+        last = _judged(own.resumed_strays[name], sizes[-1], usual, (-1, name), rule)
         steps.append((len(sizes), f"resumed, and step {len(sizes)} reached again", last))
     relative = max(
         errors[name].velocity.rms / size.velocity
@@ -140,19 +152,20 @@ def _parameter_result(
     return result
 
 
-def _of(peers: Sequence[Answer], step: int, name: str) -> list[Strays]:
-    return [peer.strays[step][name] for peer in peers]
-
-
-def _judged(own: Strays, sizes: Sizes, peers: Sequence[Strays], rule: Trajectory) -> dict[str, Judged]:
-    """The errors of velocity and parameter, in the order in which they go wrong.
+def _judged(own: Strays, sizes: Sizes, usual: Usual, place: tuple[int, str], rule: Trajectory) -> dict[str, Judged]:
+    """The errors of velocity and parameter at a step and name, in the order in which they go wrong.
 
     What a parameter has moved by is often far less than it is, so its error is not held against its size: one rounding
     of it is allowed, and else what is usual, which is as much of its motion as of the others'.
     """
+    step, name = place
+    peers = [peer.strays[step][name] for peer in usual.peers]
+    yardstick = usual.yardstick.strays[step][name] if usual.yardstick else None
+    of_velocity = yardstick.velocity if yardstick else None
+    of_parameter = yardstick.parameter if yardstick else None
     return {
-        "its velocity": judged(own.velocity, [peer.velocity for peer in peers], sizes.velocity, rule),
-        "the parameter": judged(own.parameter, [peer.parameter for peer in peers], sizes.parameter, rule),
+        "its velocity": judged(own.velocity, [peer.velocity for peer in peers], of_velocity, sizes.velocity, rule),
+        "the parameter": judged(own.parameter, [peer.parameter for peer in peers], of_parameter, sizes.parameter, rule),
     }
 
 

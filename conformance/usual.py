@@ -10,7 +10,7 @@ from conformance.results import Divergence
 from conformance.strays import Stray
 
 
-class Factor(Protocol):
+class Spread(Protocol):
     """A rule of caps.toml that allows so many times the usual error."""
 
     @property
@@ -21,9 +21,17 @@ class Factor(Protocol):
     def sigmas(self) -> float:
         """The factor grows by exp(sigmas / √n) where errors are spread over n elements only."""
 
+
+class Factor(Spread, Protocol):
+    """One that says besides what error is usual."""
+
     @property
     def floor(self) -> float:
         """One rounding, over the size of the tensor: nothing is wrong, however good the others are."""
+
+    @property
+    def yardsticks(self) -> float:
+        """How many times the error of NumPy's float32 the usual one may be, whatever that of the others is."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,22 @@ class Judged:
         )
 
 
-def judged(own: Stray, peers: Sequence[Stray], size: float, rule: Factor) -> Judged:
-    """The error `own` of a tensor of that size (RMS) beside those of its peers."""
-    usable = [peer for peer in peers if isfinite(peer.rms)]
-    floor = rule.floor * size
+def judged(own: Stray, peers: Sequence[Stray], yardstick: Stray | None, size: float, rule: Factor) -> Judged:
+    """The error `own` of a tensor of that size (RMS) beside those of its peers, and of NumPy's float32 if given."""
+    usual = usual_among([peer.rms for peer in peers], yardstick.rms if yardstick else None, rule.floor * size, rule)
     # The peers' errors, not its own, say over how many elements errors are spread: no fault may widen its own cap.
-    elements = median_low([peer.elements for peer in usable]) if usable else own.elements
-    return Judged(own, usual_error([max(peer.rms, floor) for peer in usable] or [floor]), widened(rule, elements))
+    spread = [each.elements for each in (*peers, yardstick) if each and isfinite(each.rms)]
+    return Judged(own, usual, widened(rule, median_low(spread or [own.elements])))
+
+
+def usual_among(peers: Sequence[float], yardstick: float | None, floor: float, rule: Factor) -> float:
+    """The usual one of RMS errors, of which none counts as less than `floor`.
+
+    All peers may be wrong in the same way, since they share a spec and what writes their sources; the yardstick is not.
+    """
+    errors = [error for error in (*peers, yardstick) if error is not None and isfinite(error)]
+    usual = usual_error([max(error, floor) for error in errors] or [floor])
+    return usual if yardstick is None else min(usual, rule.yardsticks * max(yardstick, floor))
 
 
 def usual_error(errors: Sequence[float]) -> float:
@@ -78,6 +95,6 @@ def usual_error(errors: Sequence[float]) -> float:
     return geometric_mean((low, high)) if low > 0 else low
 
 
-def widened(rule: Factor, elements: float) -> float:
+def widened(rule: Spread, elements: float) -> float:
     """How many times the usual error is allowed to errors that are spread over so many elements."""
     return rule.factor * exp(rule.sigmas / sqrt(elements))

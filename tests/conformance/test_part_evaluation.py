@@ -94,7 +94,7 @@ def test_one_mirrored_view_of_ten_is_caught(expected: Expected, tmp_path: Path) 
     own = asked(PART, given(weights="scaled"), expected, NumpyRunner("one_crop_mirrored"), tmp_path)
     found = messages(expected, own)
     assert "probabilities" in found
-    assert found["probabilities"].endswith("(conformance/caps.toml, end_to_end)")
+    assert found["probabilities"].endswith("(conformance/caps.toml, evaluation)")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ RANDOM = np.random.default_rng(0)
 
 
 class Rule:
-    factor, sigmas, floor = 3.0, 5.0, 4e-8
+    factor, sigmas, floor, yardsticks = 3.0, 5.0, 4e-8, 4.0
 
 
 @pytest.mark.parametrize("shape", [(3,), (7, 5), (BLOCK,), (3, BLOCK + 1)])
@@ -56,25 +56,33 @@ def of(error: float, elements: float = 1e6) -> Stray:
 
 def test_usual_is_the_median_of_the_peers_and_never_below_one_rounding() -> None:
     peers = [of(1e-7), of(2e-7), of(9e-7)]
-    assert judged(of(5e-7), peers, 1.0, Rule()).usual == pytest.approx(2e-7)
-    assert judged(of(5e-7), [of(0.0)], 2.0, Rule()).usual == pytest.approx(8e-8)
-    assert judged(of(5e-7), [], 2.0, Rule()).usual == pytest.approx(8e-8)
-    assert judged(of(5e-7), [of(np.inf), of(1e-7)], 1.0, Rule()).usual == pytest.approx(1e-7)
+    assert judged(of(5e-7), peers, None, 1.0, Rule()).usual == pytest.approx(2e-7)
+    assert judged(of(5e-7), [of(0.0)], None, 2.0, Rule()).usual == pytest.approx(8e-8)
+    assert judged(of(5e-7), [], None, 2.0, Rule()).usual == pytest.approx(8e-8)
+    assert judged(of(5e-7), [of(np.inf), of(1e-7)], None, 1.0, Rule()).usual == pytest.approx(1e-7)
 
 
 def test_three_times_the_usual_error_is_allowed_and_more_where_few_elements_have_it() -> None:
-    assert not judged(of(2.9e-7), [of(1e-7)], 1.0, Rule()).diverged
-    assert judged(of(3.2e-7), [of(1e-7)], 1.0, Rule()).diverged
-    assert not judged(of(3.2e-7), [of(1e-7, 25)], 1.0, Rule()).diverged
-    assert judged(of(9e-7, 25), [of(1e-7)], 1.0, Rule()).diverged, "its own spread must not widen its cap"
-    assert judged(of(9e-7), [of(1e-7, 25)], 1.0, Rule()).diverged
+    assert not judged(of(2.9e-7), [of(1e-7)], None, 1.0, Rule()).diverged
+    assert judged(of(3.2e-7), [of(1e-7)], None, 1.0, Rule()).diverged
+    assert not judged(of(3.2e-7), [of(1e-7, 25)], None, 1.0, Rule()).diverged
+    assert judged(of(9e-7, 25), [of(1e-7)], None, 1.0, Rule()).diverged, "its own spread must not widen its cap"
+    assert judged(of(9e-7), [of(1e-7, 25)], None, 1.0, Rule()).diverged
 
 
 def test_a_tensor_that_must_be_zero_may_have_no_error() -> None:
-    assert not judged(of(0.0), [of(0.0)], 0.0, Rule()).diverged
-    assert judged(of(1e-30), [of(0.0)], 0.0, Rule()).diverged
+    assert not judged(of(0.0), [of(0.0)], None, 0.0, Rule()).diverged
+    assert judged(of(1e-30), [of(0.0)], None, 0.0, Rule()).diverged
 
 
 def test_a_wrong_peer_beside_a_right_one_does_not_make_everything_usual() -> None:
     assert usual_error([1e-7, 1e-1]) == pytest.approx(1e-4)
     assert usual_error([1e-7, 1e-7, 1e-1]) == pytest.approx(1e-7)
+
+
+def test_peers_that_are_wrong_alike_make_nothing_usual_beside_the_yardstick() -> None:
+    peers = [of(1e-3)] * 5
+    assert judged(of(1e-3), peers, None, 1.0, Rule()).usual == pytest.approx(1e-3)
+    assert judged(of(1e-3), peers, of(1e-7), 1.0, Rule()).usual == pytest.approx(4e-7)
+    assert judged(of(1e-3), peers, of(0.0), 1.0, Rule()).usual == pytest.approx(1.6e-7)
+    assert judged(of(1e-3), [], of(1e-7), 1.0, Rule()).usual == pytest.approx(1e-7)
