@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from rich.table import Table
@@ -12,9 +13,15 @@ from rich.table import Table
 from conformance.forward import run_forward
 from conformance.lane import run_training
 from conformance.meta.faults import FAULTS, NETWORK, Fault
+from conformance.meta.training_faults import TRAINING_FAULTS
+from conformance.part import Part
+from conformance.part_colour import ColourPart
+from conformance.part_dropout import DropoutPart
+from conformance.part_evaluation import EvaluationPart
 from conformance.part_gradients import GradientsPart
+from conformance.part_trajectory import TrajectoryPart
 from conformance.participants import Entrant, Files, Participant, Settings, participants_of
-from conformance.reference import reference
+from conformance.reference import Reference, reference
 from conformance.results import Case, Check, Outcome, Result
 from impls.client import framework_command
 from impls.frameworks import FRAMEWORKS, MODES, Variant
@@ -28,6 +35,18 @@ from spec.store import Store
 from spec.tensors import read, write
 from spec.terminal import Terminal, progress
 
+ALL_FAULTS = (*FAULTS, *TRAINING_FAULTS)
+CLEAN = Fault("clean", "", "")
+#: Which part of the training lane has which checks.
+PARTS: dict[Check, Part] = {
+    Check.GRADIENT_INPUT: GradientsPart(),
+    Check.GRADIENT_PARAMETER: GradientsPart(),
+    Check.LOSS: GradientsPart(),
+    Check.DROPOUT: DropoutPart(),
+    Check.TRAJECTORY: TrajectoryPart(),
+    Check.EVALUATION: EvaluationPart(),
+    Check.COLOUR: ColourPart(),
+}
 #: Weights that preserve scale: the biases of 1 in the paper's set would outweigh the few products of a narrow layer.
 CASE = Case("scaled", "photographs", 0, 2)
 
@@ -36,16 +55,51 @@ CASE = Case("scaled", "photographs", 0, 2)
 class Verdict:
     """What became of one fault in one framework."""
 
-    fault: str
+    fault: Fault
     framework: str
-    expected_tap: str
     found: Result | None
     """The first failure, layer-local before end to end; none if the suite saw nothing wrong."""
 
     @property
     def caught(self) -> bool:
-        """Whether it was caught at the right tap."""
-        return self.found is not None and self.found.tap == self.expected_tap and self.found.outcome is Outcome.FAILED
+        """Whether it was caught where it must be."""
+        fault, found = self.fault, self.found
+        return (
+            found is not None
+            and (found.tap, found.outcome) == (fault.tap, Outcome.FAILED)
+            and fault.check in (None, found.check)
+            and fault.step in (None, found.step)
+        )
+
+
+class Workbench:
+    """The network that faults are planted in, and what it is given: the same for all."""
+
+    def __init__(self, work: Path) -> None:
+        self.network = load(NETWORK)
+        self.work = work
+        self.settings = Settings(threads=os.cpu_count() or 1, timeout_s=300, progress=lambda _: None)
+
+    def clean(self, check: Check | None) -> Files:
+        """The files of the case in which that check of the training lane, or the forward lane, is run."""
+        store = Store()
+        case = replace(CASE, weights="paper") if check is Check.TRAJECTORY else CASE
+        weights = store.weights_file(self.network, "paper" if case.weights == "paper" else "scaled", case.seed)
+        return Files(case, weights, store.input_file(self.network, "photographs", case.seed, case.batch))
+
+    @cached_property
+    def expected(self) -> Reference:
+        """The oracle's answer in the forward lane."""
+        clean = self.clean(None)
+        return reference(self.network, read(clean.weights), read(clean.input)[self.network.input.name])
+
+    def results(self, participants: Sequence[Participant], files: Files, check: Check | None) -> list[list[Result]]:
+        """What the lane that must catch a fault says of each participant."""
+        if check is None:
+            return run_forward(participants, files, self.expected)
+        for participant in participants:
+            participant.load(files)  # it may have the same weights loaded, and another source
+        return run_training(self.network, participants, files, [PARTS[check]])
 
 
 def main(arguments: list[str]) -> Exit:
@@ -61,31 +115,32 @@ def main(arguments: list[str]) -> Exit:
 
 def plant(pythons: dict[str, str], tell: Callable[[str], None]) -> list[Verdict]:
     """Plant every fault wherever it applies; raises NotRunError if the clean network does not pass first."""
-    network = load(NETWORK)
-    store = Store()
-    clean = Files(CASE, store.weights_file(network, "scaled", 0), store.input_file(network, "photographs", 0, 2))
-    expected = reference(network, read(clean.weights), read(clean.input)[network.input.name])
     verdicts = []
     with tempfile.TemporaryDirectory(prefix="lockstep-meta-") as folder:
-        work = Path(folder)
-        settings = Settings(threads=os.cpu_count() or 1, timeout_s=300, progress=lambda _: None)
-        entrants = [_entrant(name, framework_command(name, python), work) for name, python in pythons.items()]
+        bench = Workbench(Path(folder))
+        entrants = [_entrant(name, framework_command(name, python), bench.work) for name, python in pythons.items()]
         for entrant in entrants:
-            _write_source(network, entrant, Fault("clean", "", ""))
-        with participants_of(network, entrants, settings) as participants:
-            _must_pass(run_forward(participants, clean, expected))
-            for fault in FAULTS:
+            _write_source(bench.network, entrant, CLEAN)
+        with participants_of(bench.network, entrants, bench.settings) as participants:
+            for check in dict.fromkeys(fault.check for fault in ALL_FAULTS if not fault.runner):
+                tell(f"clean: {check or 'forward'}")
+                _must_pass(bench.results(_in(participants, replace(CLEAN, check=check)), bench.clean(check), check))
+            for fault in ALL_FAULTS:
                 tell(f"{fault.id}: {fault.what}")
-                planted = [each for each in participants if each.entrant.variant.framework in fault.frameworks]
-                files = _planted(network, fault, planted, clean, work)
                 if fault.runner:
-                    results = _run_wrong_runner(network, fault, clean, settings)
-                    verdicts.append(Verdict(fault.id, "numpy", fault.tap, _first(network, results)))
-                else:
-                    for participant, results in zip(planted, run_forward(planted, files, expected), strict=True):
-                        framework = participant.entrant.variant.framework
-                        verdicts.append(Verdict(fault.id, framework, fault.tap, _first(network, results)))
+                    verdicts.append(Verdict(fault, "numpy", _first(bench.network, _of_wrong_runner(bench, fault))))
+                    continue
+                planted = _in(participants, fault)
+                files = _planted(bench, fault, planted)
+                for participant, results in zip(planted, bench.results(planted, files, fault.check), strict=True):
+                    framework = participant.entrant.variant.framework
+                    verdicts.append(Verdict(fault, framework, _first(bench.network, results)))
     return verdicts
+
+
+def _in(participants: Sequence[Participant], fault: Fault) -> list[Participant]:
+    """Those that a fault is planted in."""
+    return [each for each in participants if each.entrant.variant.framework in fault.frameworks]
 
 
 def _entrant(name: str, command: Sequence[str], work: Path) -> Entrant:
@@ -93,15 +148,16 @@ def _entrant(name: str, command: Sequence[str], work: Path) -> Entrant:
     return Entrant(Variant(name, "cpu", "float32", mode, "native"), tuple(command), work / f"{name}.py")
 
 
-def _planted(network: Network, fault: Fault, participants: Sequence[Participant], clean: Files, work: Path) -> Files:
+def _planted(bench: Workbench, fault: Fault, participants: Sequence[Participant]) -> Files:
     """Write what the participants load: sources with the fault in them, weights with the fault in them."""
     for participant in participants:
-        source = work / fault.id / f"{participant.entrant.variant.framework}.py"
+        source = bench.work / fault.id / f"{participant.entrant.variant.framework}.py"
         participant.entrant = replace(participant.entrant, source=source)
-        _write_source(network, participant.entrant, fault)
+        _write_source(bench.network, participant.entrant, fault)
+    clean = bench.clean(fault.check)
     if fault.tensors is None:
         return clean
-    weights = work / f"{fault.id}.safetensors"
+    weights = bench.work / f"{fault.id}.safetensors"
     write(weights, fault.tensors(read(clean.weights)))
     return replace(clean, weights=weights)
 
@@ -120,14 +176,11 @@ def _write_source(network: Network, entrant: Entrant, fault: Fault) -> None:
         entrant.source.write_text(text, encoding="utf-8")
 
 
-def _run_wrong_runner(network: Network, fault: Fault, clean: Files, settings: Settings) -> list[Result]:
+def _of_wrong_runner(bench: Workbench, fault: Fault) -> list[Result]:
     command = (sys.executable, "-m", "conformance.meta.wrong_runner", fault.id)
     entrant = Entrant(Variant("numpy", "cpu", "float32", "eager", "native"), command, None)
-    with participants_of(network, [entrant], settings) as participants:
-        if fault.trains:
-            return run_training(network, participants, clean, [GradientsPart()])[0]
-        expected = reference(network, read(clean.weights), read(clean.input)[network.input.name])
-        return run_forward(participants, clean, expected)[0]
+    with participants_of(bench.network, [entrant], bench.settings) as participants:
+        return bench.results(participants, bench.clean(fault.check), fault.check)[0]
 
 
 def _must_pass(results: Sequence[Sequence[Result]]) -> None:
@@ -142,7 +195,11 @@ def _first(network: Network, results: Sequence[Result]) -> Result | None:
     bad = [result for result in results if result.outcome in (Outcome.FAILED, Outcome.ERRORED)]
     return min(
         bad,
-        key=lambda result: (checks.index(result.check), order.get(result.tap.partition(".")[0], -1)),
+        key=lambda result: (
+            checks.index(result.check),
+            result.step or 0,
+            order.get(result.tap.partition(".")[0], len(order)),
+        ),
         default=None,
     )
 
@@ -153,9 +210,9 @@ def _show(verdicts: Sequence[Verdict]) -> None:
         found = verdict.found
         style = "green" if verdict.caught else "bold red"
         table.add_row(
-            verdict.fault,
+            verdict.fault.id,
             verdict.framework,
-            verdict.expected_tap,
+            verdict.fault.tap,
             f"[{style}]{found.tap or found.outcome if found else 'not caught'}[/]",
             found.message[:110] if found else "",
         )

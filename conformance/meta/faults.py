@@ -1,4 +1,4 @@
-"""The catalogue of planted faults: what each changes, and where it must be caught.
+"""The catalogue of planted faults: what each changes, and where it must be caught. Those of training: training_faults.
 
 A fault is planted on alexnet_narrow, in one of four ways: the emitter reads a network with a wrong value; the generated
 source has a wrong line; the weights are loaded wrongly; or the runner itself is wrong.
@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from conformance.oracle import Array
+from conformance.results import Check
 from impls.frameworks import FRAMEWORKS
 from spec.network import Network
 
 NETWORK = "alexnet_narrow"
+TRAIN: tuple[str, ...] = ("torch", "jax", "tensorflow")
+"""The frameworks that train."""
 
 Tensors = dict[str, Array]
 
@@ -34,15 +37,19 @@ class Fault:
     """Text of the generated source, a framework, and what stands there instead."""
     runner: bool = False
     """Whether the NumPy runner plants it itself (wrong_runner.py, numpy_training.py)."""
-    trains: bool = False
-    """Whether it is of the training lane, and must be caught among gradients."""
+    check: Check | None = None
+    """The check of the training lane that must catch it; none: the forward lane must."""
+    step: int | None = None
+    """The training step in which it must show first; none: whichever."""
 
     @property
     def frameworks(self) -> tuple[str, ...]:
         """Where it is planted."""
         if self.runner:
             return ("numpy",)
-        return tuple(self.lines) if self.lines else FRAMEWORKS
+        if self.lines:
+            return tuple(self.lines)
+        return FRAMEWORKS if self.check is None else TRAIN
 
 
 def _operator(name: str, **changes: object) -> Callable[[Network], Network]:
@@ -179,19 +186,4 @@ FAULTS: tuple[Fault, ...] = (
     Fault("constant_output", "a tap is one number throughout", "fc7", runner=True),
     Fault("missing_tap", "a tap is not in the trace", "norm2", runner=True),
     Fault("float16_sums", "sums of one dense layer are kept in float16", "fc6", runner=True),
-    Fault("relu_slope_one_at_0", "a ReLU passes gradients on where it reads 0", "relu3", runner=True, trains=True),
-    Fault(
-        "tie_split", "a max pool's gradient goes to all of several largest elements", "pool2", runner=True, trains=True
-    ),
-    Fault("lrn_denominator_constant", "no gradient through LRN's denominator", "norm2", runner=True, trains=True),
-    Fault(
-        "gradient_of_the_other_group",
-        "the towers' weight gradients are exchanged",
-        "conv4.weight",
-        runner=True,
-        trains=True,
-    ),
-    Fault("bias_gradient_mean", "a bias's gradient is a mean over places", "conv2.bias", runner=True, trains=True),
-    Fault("gradient_batch_reversed", "gradients of a batch in the other order", "flatten", runner=True, trains=True),
-    Fault("loss_sum_for_mean", "losses are added up instead of averaged", "fc8", runner=True, trains=True),
 )
