@@ -11,9 +11,9 @@ from conformance.participants import Entrant
 from conformance.results import Outcome
 from conformance.train.checkpoint import Checkpoint
 from conformance.train.curves import curves
-from conformance.train.dataset import digits, folder
+from conformance.train.dataset import dataset_of
 from conformance.train.markdown import markdown_text
-from conformance.train.plan import Plan, Settings, plan_of
+from conformance.train.plan import Plan, Settings, plan_of, usual_threads
 from conformance.train.progress import watching
 from conformance.train.report import Report
 from conformance.train.run import Run, train
@@ -35,8 +35,9 @@ def main(arguments: list[str]) -> Exit:
     options = _parser().parse_args(arguments)
     report_folder = Path(options.report)
     network = load(options.spec)
-    dataset = digits(options.seed) if options.data is None else folder(Path(options.data), options.seed)
-    settings = Settings(options.threads, options.timeout, options.epochs, options.checkpoint_steps)
+    dataset = dataset_of(options.data, options.seed)
+    threads = options.threads or usual_threads(network)
+    settings = Settings(threads, options.timeout, options.epochs, options.checkpoint_steps)
     kept_out: list[FrameworkName] = [name for name in options.frameworks if name in OUT_OF_SCOPE]
     options.frameworks = [name for name in options.frameworks if name not in OUT_OF_SCOPE]
     with progress() as tell:
@@ -95,6 +96,7 @@ def _parser() -> Arguments:
     add("--lowering", type=words(LOWERINGS), default=["native"], metavar="A,B", help="native, fast, or both")
     add("--report", default="reports", metavar="DIR", help="of report, checkpoints and trained weights")
     add_worker_options(parser, timeout_s=600)
+    parser.set_defaults(threads=None)  # what is usual depends on the network
     return parser
 
 

@@ -76,6 +76,11 @@ class Dataset:
         return np.array([self.examples[index].label for index in indices], np.int64)
 
 
+def dataset_of(root: str | None, seed: int) -> Dataset:
+    """The images of a folder, or the digits where none is named. Raises InputError."""
+    return digits(seed) if root is None else folder(Path(root), seed)
+
+
 def digits(seed: int) -> Dataset:
     """The 1,797 handwritten digits of 8×8 pixels that scikit-learn ships; `seed` splits them."""
     # Imported late: scikit-learn takes seconds.

@@ -1,5 +1,6 @@
 """What all frameworks are to do: the network, its recipe, the data, and what they start from."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,12 @@ from spec.exits import InputError
 from spec.network import Network
 from spec.recipe import Evaluation, Preprocessing, Training
 from spec.store import Store
+
+#: With fewer multiplications a step, threads take longer to wait for each other than to compute; and on a machine that
+#: others use too, twenty times as long.
+SHARED_FROM_MACS = 10**8
+#: What a training step multiplies, in forward passes.
+PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -49,6 +56,12 @@ class Plan:
     def dataset(self) -> Dataset:
         """What is trained on."""
         return self.batches.data.squares.dataset
+
+
+def usual_threads(network: Network) -> int:
+    """How many threads a worker has unless the user says: all processors, but one for small steps."""
+    batch = network.training.batch if network.training else 1
+    return (os.cpu_count() or 1) if PASSES * network.macs * batch >= SHARED_FROM_MACS else 1
 
 
 def plan_of(network: Network, dataset: Dataset, seed: int, settings: Settings, tell: Callable[[str], None]) -> Plan:

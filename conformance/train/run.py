@@ -5,12 +5,11 @@ import time
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from conformance.evaluation import top_error_percent
 from conformance.lane import NO_TRAINING
 from conformance.participants import Entrant
 from conformance.results import Outcome
@@ -20,31 +19,14 @@ from conformance.train.batches import ahead
 from conformance.train.checkpoint import Checkpoint, Epoch, Maker
 from conformance.train.dataset import Split
 from conformance.train.plan import Plan
+from conformance.train.testing import NotFiniteError, Tested, score
 from conformance.train.trainee import Trainee
 from conformance.updates import Rates
 from impls.client import Hello, Worker, WorkerError
 from impls.frameworks import Variant
 from spec.tensors import read
 
-#: How many inputs of the network `predict` makes of an image.
-VIEWS = {"centre": 1, "ten_crop": 10}
-#: The second error that is reported, and from how many classes on it says something.
-TOP, TOP_FROM_CLASSES = 5, 50
-#: A label's probability counts as no less, so that its logarithm is a number.
-LEAST_PROBABILITY = 1e-30
-
 Array = npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
-class Tested:
-    """How a network does on one split."""
-
-    images: int
-    loss: float
-    """Mean of −log p of the label, p being the average over views."""
-    error_percent: float
-    top5_error_percent: float | None
 
 
 @dataclass(frozen=True)
@@ -68,16 +50,20 @@ class Run:
     parameters: dict[str, Array] = field(default_factory=dict)
 
 
-class Watch(Protocol):
-    """Who is told how training goes on."""
+class Watch:
+    """Who is told how training goes on: by itself nobody."""
 
-    def started(self, framework: str, steps_done: int, steps: int) -> None: ...
+    def started(self, framework: str, steps_done: int, steps: int) -> None:
+        """A framework begins, after as many steps as its checkpoint had done."""
 
-    def stepped(self, framework: str, steps: int, loss: float) -> None: ...
+    def stepped(self, framework: str, steps: int) -> None:
+        """Some more steps are done."""
 
-    def ended_epoch(self, framework: str, number: int, epoch: Epoch) -> None: ...
+    def ended_epoch(self, framework: str, number: int, epoch: Epoch) -> None:
+        """An epoch is done."""
 
-    def note(self, framework: str, text: str) -> None: ...
+    def note(self, framework: str, text: str) -> None:
+        """Something that the user should know."""
 
 
 class _DivergedError(Exception):
@@ -160,7 +146,7 @@ class _Course:
         while len(self.epochs) < self.plan.epochs:
             self._epoch()
         self.parameters, _ = self.trainee.state()
-        self.tested = self._test("test" if "test" in self.plan.dataset.splits else "validation")
+        self.tested = self._tested("test" if "test" in self.plan.dataset.splits else "validation")
 
     def _go_on(self, start: Checkpoint) -> None:
         self.trainee.begin(start.parameters, start.velocities)
@@ -182,7 +168,7 @@ class _Course:
         duration_s = self._steps(number, own)
         steps = plan.batches.steps
         losses = self.losses[-steps:]
-        validated = self._test("validation")
+        validated = self._tested("validation")
         epoch = Epoch(
             rate=own.weights,
             bias_rate=own.biases,
@@ -207,10 +193,10 @@ class _Course:
             chunk.path.unlink()
             for offset, loss in enumerate(losses):
                 if not isfinite(loss):
-                    raise self._diverged(number, chunk.first + offset, f"a finite loss, found {loss}")
+                    raise self._diverged(number, chunk.first + offset, f"expected a finite loss, found {loss}")
             self.losses += losses
             self.step += chunk.steps
-            self.watch.stepped(self.framework, chunk.steps, losses[-1])
+            self.watch.stepped(self.framework, chunk.steps)
             if every and len(self.losses) % every == 0 and self.step < self.plan.batches.steps:
                 self._save()
         return duration_s
@@ -231,34 +217,18 @@ class _Course:
             velocities=velocities,
         )
         if not stage.is_finite():
-            raise self._diverged(len(self.epochs), self.step, "finite parameters, found some that are not")
+            raise self._diverged(len(self.epochs), self.step, "expected finite parameters, found some that are not")
         checkpoints.write(self.path, stage)
 
     def _diverged(self, epoch: int, step: int, what: str) -> _DivergedError:
         kept = f"; {self.path} stays as it was" if self.path is not None and self.path.exists() else ""
         return _DivergedError(
-            f"epoch {epoch}, step {step}: expected {what}; lower training.schedule.rate of "
+            f"epoch {epoch}, step {step}: {what}; lower training.schedule.rate of "
             f"{self.plan.network.name}, or look at the images{kept}"
         )
 
-    def _test(self, split: Split) -> Tested:
-        """How the network does as it is; raises _DivergedError and WorkerError."""
-        data, dataset = self.plan.batches.data, self.plan.dataset
-        indices = dataset.splits[split]
-        at_a_time = max(1, self.plan.batches.batch // VIEWS[self.plan.evaluation.views])
-        parts = [
-            self.trainee.predict(data.preparation.whole(data.squares(indices[first : first + at_a_time])))
-            for first in range(0, len(indices), at_a_time)
-        ]
-        probabilities, labels = np.concatenate(parts), dataset.labels(indices)
-        if not np.isfinite(probabilities).all():
-            raise self._diverged(len(self.epochs), self.step, "finite probabilities, found some that are not")
-        right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-        return Tested(
-            images=len(labels),
-            loss=float(-np.log(np.maximum(right, LEAST_PROBABILITY)).mean()),
-            error_percent=top_error_percent(probabilities, labels, 1),
-            top5_error_percent=top_error_percent(probabilities, labels, TOP)
-            if probabilities.shape[1] >= TOP_FROM_CLASSES
-            else None,
-        )
+    def _tested(self, split: Split) -> Tested:
+        try:
+            return score(self.plan, self.trainee, split)
+        except NotFiniteError as error:
+            raise self._diverged(len(self.epochs), self.step, str(error)) from None

@@ -1,0 +1,1 @@
+"""What the paper says of its parts, held against small runs: reported whether it agrees or not, and never a test."""
