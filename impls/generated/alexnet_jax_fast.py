@@ -28,6 +28,12 @@ def no_tap(_name: str, value: jax.Array) -> jax.Array:
     return value
 
 
+@partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def correlate(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], pads: Pads) -> jax.Array:
+    """Cross-correlation with the kernel (H, W, I, O)."""
+    return lax.conv_general_dilated(x, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 def conv(
     x: jax.Array,
     p: dict[str, jax.Array],
@@ -36,13 +42,34 @@ def conv(
     groups: int = 1,
 ) -> jax.Array:
     """Cross-correlation, group by group."""
-
-    def part(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(images, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
     towers = zip(jnp.split(x, groups, axis=-1), jnp.split(p["weight"], groups, axis=-1), strict=True)
-    y = jnp.concatenate([part(*tower) for tower in towers], axis=-1)
+    y = jnp.concatenate([correlate(*tower, stride, pads) for tower in towers], axis=-1)
     return y + p["bias"] if "bias" in p else y
+
+
+def correlate_forward(
+    x: jax.Array, kernel: jax.Array, stride: tuple[int, int], pads: Pads
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """The correlation, and what the gradients read."""
+    return correlate(x, kernel, stride, pads), (x, kernel)
+
+
+def correlate_backward(
+    stride: tuple[int, int], pads: Pads, saved: tuple[jax.Array, jax.Array], g: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The kernel's gradient is added up from a few images at a time, which stay in the cache."""
+    x, kernel = saved
+
+    def of(images: jax.Array, g: jax.Array) -> jax.Array:
+        gradient: jax.Array = jax.vjp(lambda w: correlate.fun(images, w, stride, pads), kernel)[1](g)[0]
+        return gradient
+
+    some = [slice(first, first + 16) for first in range(0, len(x), 16)]
+    to_x: jax.Array = jax.vjp(lambda x: correlate.fun(x, kernel, stride, pads), x)[1](g)[0]
+    return to_x, reduce(jnp.add, [of(x[images], g[images]) for images in some])
+
+
+correlate.defvjp(correlate_forward, correlate_backward)
 
 
 def strided_conv(

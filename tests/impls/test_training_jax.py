@@ -13,7 +13,8 @@ from conformance.colour import colour_axes, coloured
 from conformance.dropout import drawn_masks
 from conformance.evaluation import Average, Views, averaged, crops
 from conformance.gradients import max_pool
-from conformance.trajectory import trajectory
+from conformance.trajectory import Batch, trajectory
+from conformance.updates import Rates
 from impls.client import WorkerError
 from impls.emission_training import initialisers
 from impls.frameworks import LOWERINGS, MODES, Lowering, Mode
@@ -165,6 +166,18 @@ def test_steps_in_every_form_are_the_oracles(jax: Trained, form: Form) -> None:
 @pytest.mark.parametrize("form", [PAPERS, OF_OPTAX], ids=str)
 def test_steps_of_the_fast_lowering_are_the_oracles(jax: Trained, form: Form) -> None:
     assert_steps(jax, branches(form), "fast", "compiled")
+
+
+def test_a_step_of_more_images_than_a_gradient_adds_up_at_once_is_the_oracles(jax: Trained) -> None:
+    """Of 19 images the fast lowering takes 16, then 3."""
+    network, random = branches(), np.random.default_rng(8)
+    x = random.normal(0, 1, (19, *network.input.shape)).astype(np.float32)
+    batch = Batch(x, random.integers(0, 2, 19), {}, Rates(0.02, 0.04))
+    given = weights(network, "scaled", 3)
+    assert network.training is not None
+    (step,) = trajectory(network, given, network.training, [batch])
+    jax.load(network, given, "fast", "compiled")
+    assert relative(jax.steps([batch]).velocities, step.state.velocities) < 1e-5
 
 
 @pytest.mark.parametrize("form", [PAPERS, OF_OPTAX], ids=str)

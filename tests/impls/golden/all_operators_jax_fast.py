@@ -27,6 +27,11 @@ def no_tap(_name: str, value: jax.Array) -> jax.Array:
     return value
 
 
+def correlate(x: jax.Array, kernel: jax.Array, stride: tuple[int, int], pads: Pads) -> jax.Array:
+    """Cross-correlation with the kernel (H, W, I, O)."""
+    return lax.conv_general_dilated(x, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
 def conv(
     x: jax.Array,
     p: dict[str, jax.Array],
@@ -35,12 +40,8 @@ def conv(
     groups: int = 1,
 ) -> jax.Array:
     """Cross-correlation, group by group."""
-
-    def part(images: jax.Array, kernel: jax.Array) -> jax.Array:
-        return lax.conv_general_dilated(images, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
-
     towers = zip(jnp.split(x, groups, axis=-1), jnp.split(p["weight"], groups, axis=-1), strict=True)
-    y = jnp.concatenate([part(*tower) for tower in towers], axis=-1)
+    y = jnp.concatenate([correlate(*tower, stride, pads) for tower in towers], axis=-1)
     return y + p["bias"] if "bias" in p else y
 
 
