@@ -87,6 +87,7 @@ def test_an_algorithm_of_another_version_is_not_assumed() -> None:
 def test_every_rule_and_algorithm_has_a_reason_and_every_algorithm_a_link_and_a_bound() -> None:
     reasons = [part.reason for part in caps().rule] + [part.reason for part in caps().algorithm]
     reasons += [part.reason for part in caps().gradient] + [caps().loss.reason, caps().masked.reason]
+    reasons += [part.reason for part in (caps().trajectory, caps().evaluation, caps().colour, caps().random)]
     assert min(map(len, [*reasons, caps().end_to_end.reason, caps().excitation.reason])) > 30
     for algorithm in caps().algorithm:
         assert urlsplit(algorithm.link).scheme == "https"

@@ -113,6 +113,14 @@ def test_other_views_and_averages_are_caught(expected: Expected, wrong: Callable
     assert {"probabilities", "ensemble"} <= set(messages(expected, answer(narrow(), expected, wrong)))
 
 
+def test_a_wrong_view_that_all_variants_share_is_caught_all_the_same(expected: Expected) -> None:
+    own = answer(narrow(), expected, lambda logits: logits[[0, 1, 2, 3, 4]])
+    start = given(weights="scaled")
+    message = judged(PART, start, expected, own, [own] * 5)["probabilities"].message
+    assert message.endswith("(conformance/caps.toml, evaluation)")
+    assert not message.startswith("vacuous")
+
+
 def test_views_that_begin_one_pixel_further_are_caught(expected: Expected) -> None:
     images = np.roll(read(expected.images)["images"], 1, axis=3)
     own = [

@@ -253,6 +253,11 @@ def test_peers_say_what_is_usual_and_a_wrong_one_of_three_does_not(paper: Run) -
     assert "conv2.bias" in failed(judged(PART, paper.given, paper.expected, wrong, [right]))
 
 
+def test_a_fault_that_all_variants_share_is_caught_all_the_same(paper: Run) -> None:
+    wrong = paper.answer(NumpyRunner("decay_on_biases"))
+    assert steps(judged(PART, paper.given, paper.expected, wrong, [wrong] * 5))["conv2.bias"] == 1
+
+
 # --- What proves nothing ----------------------------------------------------------------------------------------------
 
 
