@@ -34,15 +34,15 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
         (BEFORE_REST, "        case Noop():\n            to_inputs = (g,)\n" + BEFORE_REST),
         (BEFORE_REST, "        case Noop():\n            return Scales(None, {})\n" + BEFORE_REST),
     ],
-    "conformance/caps.toml": [('operators = ["relu", ', 'operators = ["noop", "relu", ')],
+    "conformance/caps.toml": [
+        ('operators = ["relu", ', 'operators = ["noop", "relu", '),
+        ('name = "gradient.exact"\noperators = ["relu", ', 'name = "gradient.exact"\noperators = ["noop", "relu", '),
+    ],
     "impls/emit_torch.py": [
         (BEFORE_REST, "        case Noop():\n            return None\n" + BEFORE_REST),
         (BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST),
     ],
-    "impls/emit_jax.py": [
-        (BEFORE_REST, "        case Noop():\n            return None\n" + BEFORE_REST),
-        (BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST),
-    ],
+    "impls/emit_jax.py": [(BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST)],
     "impls/emit_jax_fast.py": [(BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST)],
     "impls/emit_tensorflow.py": [(BEFORE_REST, "        case Noop():\n            value = x\n" + BEFORE_REST)],
     "impls/emit_onnx.py": [
