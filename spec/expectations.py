@@ -14,6 +14,7 @@ def check(network: Network, document: Document) -> None:
     _check_shapes(network, document)
     _check_totals(network, document)
     _check_overrides(network, document)
+    _check_classes(network, document)
 
 
 def _check_shapes(network: Network, document: Document) -> None:
@@ -70,4 +71,16 @@ def _check_overrides(network: Network, document: Document) -> None:
                 ("training", "initialisers", "overrides", name),
                 "training.initialisers.overrides: expected the name of a parameter, "
                 f"found {name[:80]!r}{did_you_mean(name, known)}",
+            )
+
+
+def _check_classes(network: Network, document: Document) -> None:
+    """A loss, and errors of an evaluation, are of one score a class."""
+    found = network.layers[-1].output_shape
+    for section in ("training", "evaluation"):
+        if getattr(network, section) is not None and len(found) != 1:
+            raise document.wrong(
+                (section,),
+                f"{section}: expected a network that gives one score a class, found {list(found)} from "
+                f"{network.output!r}; put a flatten behind it",
             )

@@ -341,6 +341,17 @@ def test_override_of_no_parameter_is_rejected() -> None:
     )
 
 
+def test_a_network_that_gives_no_classes_cannot_be_evaluated() -> None:
+    graph, _, expect = SMALL.partition("  - name: flatten\n")
+    shapes = expect.partition("expect:\n")[2].replace("    flatten: [72]\n    fc2: [5]\n", "")
+    totals = shapes.replace("479", "114").replace("7164", "6804").replace("383", "378")
+    text = f"{graph}expect:\n{totals}evaluation: {{views: centre, average: logits, results: [], contradicted: []}}\n"
+    assert error_of(text) == (
+        f"net.yaml:{line_of(text, 'evaluation')}: evaluation: expected a network that gives one score a class, "
+        "found [6, 4, 3] from 'pool1'; put a flatten behind it"
+    )
+
+
 # --- Files -----------------------------------------------------------------------------------------------------------
 
 
