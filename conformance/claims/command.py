@@ -9,6 +9,7 @@ from conformance.claims.final_errors import error_findings
 from conformance.claims.report import Report, verdict
 from conformance.claims.speed import speed_finding
 from conformance.claims.study import Study
+from conformance.claims.variants import with_tanh
 from conformance.lane import OUT_OF_SCOPE
 from conformance.options import add_worker_options, entrants_of, seed_number
 from conformance.participants import Entrant
@@ -30,6 +31,7 @@ def main(arguments: list[str]) -> Exit:
     options = parser.parse_args(arguments)
     options.lowering, options.dtype = ["native"], "float32"
     network = load(options.spec)
+    with_tanh(network)  # a network without ReLUs is refused before anything is trained
     settings = Settings(options.threads or usual_threads(network), options.timeout, options.epochs)
     seeds = range(options.seed, options.seed + options.seeds)
     with progress() as tell:
