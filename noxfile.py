@@ -98,7 +98,8 @@ def schema(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Run the project's own tests."""
     install(session, "tests")
-    run(session, "python", "-m", "pytest", *session.posargs)
+    # Two files at a time: most tests wait for processes of their own.
+    run(session, "python", "-m", "pytest", *(session.posargs or ["-n", "2", "--dist", "loadfile"]))
 
 
 @nox.session
