@@ -1,9 +1,7 @@
 """What the emitters of training share: what the recipe says of each parameter, dropouts, logits, and views."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from impls.emission import WIDTH
 from spec.base import Shape
 from spec.network import Network
 from spec.operators import Dropout, Softmax
@@ -77,14 +75,3 @@ def pca_colour(network: Network) -> PcaColour | None:
 def corners(evaluation: Evaluation) -> tuple[tuple[str, str], ...]:
     """Top and left of each view that is not a mirror image, as code."""
     return CORNERS[evaluation.views]
-
-
-def signature(name: str, arguments: Sequence[str], returns: str) -> str:
-    """The line that begins a function, or the lines where it is too long for one."""
-    line = f"def {name}({', '.join(arguments)}) -> {returns}:"
-    if len(line) <= WIDTH:
-        return line
-    inside = f"    {', '.join(arguments)}"
-    if len(inside) > WIDTH:
-        inside = "\n".join(f"    {argument}," for argument in arguments)
-    return f"def {name}(\n{inside}\n) -> {returns}:"

@@ -2,8 +2,8 @@
 
 from typing import assert_never
 
-from impls.emission import WIDTH, batched, number
-from impls.emission_training import corners, initialisers, pca_colour, signature
+from impls.emission import WIDTH, batched, number, signature
+from impls.emission_training import corners, initialisers, pca_colour
 from impls.emit_torch_update import has_logits, logits, masks_parameter, optimiser, text
 from impls.frameworks import Lowering
 from spec.network import Network

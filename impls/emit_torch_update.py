@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
-from impls.emission import number
-from impls.emission_training import Parameter, dropouts, ends_in_softmax, parameters, signature
+from impls.emission import number, signature
+from impls.emission_training import Parameter, dropouts, ends_in_softmax, parameters
 from impls.frameworks import Lowering
 from spec.network import Network
 from spec.operators import Dense
