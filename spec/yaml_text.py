@@ -10,6 +10,8 @@ from spec.network import Network
 #: Longer lists and mappings are broken into a line an entry.
 WIDTH = 100
 _PLAIN = re.compile(r"[A-Za-z]([A-Za-z0-9_/.,() -]*[A-Za-z0-9)])?")
+#: What separates the entries of a list or mapping on one line.
+_SEPARATOR = ","
 
 
 def network_text(network: Network, remark: str) -> str:
@@ -62,6 +64,8 @@ def _flow(value: Any) -> str:
     match value:
         case Mapping():
             return f"{{{', '.join(f'{key}: {_flow(item)}' for key, item in value.items())}}}"
+        case str() if _SEPARATOR in value:
+            return json.dumps(value, ensure_ascii=False)
         case str():
             return _scalar(value)
         case Sequence():

@@ -265,7 +265,7 @@ def test_the_workflow_finds_what_changed(runner: Path) -> None:
     repository = runner / "repository"
     (repository / "requirements").mkdir(parents=True)
     shutil.copy(ROOT / "pyproject.toml", repository)
-    for folder in ("gate", "impls", "spec"):
+    for folder in ("conformance", "gate", "impls", "spec"):
         (repository / folder).symlink_to(ROOT / folder)
     pins = repository / "requirements" / "jax.txt"
     pins.write_text("jax==0.9.2\nnumpy==2.4.6\n", encoding="utf-8")

@@ -151,7 +151,7 @@ def test_versions_that_do_not_exist_are_the_users_mistake_and_no_network_is_not(
     assert str(failure).partition("none: ")[2].partition(" (")[0].endswith("Because no a==9") or kind is NotRunError
 
 
-@pytest.mark.parametrize("line", ["--no-such-option", "jax==1.0 --no-such-option=1"])
+@pytest.mark.parametrize("line", ["--no-such-option", "numpy==1.0 --no-such-option=1"])
 def test_what_uv_does_not_understand_of_a_file_is_the_users_mistake(place: Path, tmp_path: Path, line: str) -> None:
     before, after = tmp_path / "before.txt", tmp_path / "after.txt"
     before.write_text("jax==1.0\n", encoding="utf-8")

@@ -29,17 +29,27 @@ DEAREST: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
+#: Starts the command from a small process: the system counts what a process held before it became another program.
+LAUNCHER = """
+import os, sys
+child = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ)
+_, status, used = os.wait4(child, 0)
+with open("used", "w") as file:
+    print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss, file=file)
+"""
+
+
 def measured(folder: Path, command: list[str]) -> tuple[int, str, str, float, int]:
     """Exit code, standard output, standard error, processor time in seconds and peak memory in bytes of a command."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "LOCKSTEP_CACHE": str(folder / "cache")}
     with (folder / "out").open("w+") as out, (folder / "err").open("w+") as err:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err
+        launcher = [sys.executable, "-I", "-S", "-c", LAUNCHER, *command]
+        subprocess.run(
+            launcher, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err, check=True
         )
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
     said, complained = ((folder / name).read_text(encoding="utf-8") for name in ("out", "err"))
-    return process.returncode, said, complained, used.ru_utime + used.ru_stime, used.ru_maxrss * _MAXRSS_BYTES
+    code, cpu_s, peak = (folder / "used").read_text(encoding="utf-8").split()
+    return int(code), said, complained, float(cpu_s), int(peak) * _MAXRSS_BYTES
 
 
 @pytest.mark.parametrize("name", DEAREST)

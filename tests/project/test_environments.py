@@ -204,7 +204,7 @@ def test_uv_is_told_what_pip_is_told() -> None:
         ),
         ("something\nlast words\n", "last words"),
         ("", ""),
-        ("error: " + "x" * 1000, "x" * 200 + "…" + "x" * 200),
+        ("error: " + "x" * 1000, "x" * 200 + "…" + "x" * 199),
     ],
 )
 def test_the_cause_is_what_the_installer_said_last_and_meant(output: str, cause: str) -> None:
