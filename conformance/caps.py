@@ -102,7 +102,8 @@ class Trajectory(Part):
     factor: float
     sigmas: float
     floor: float
-    yardsticks: float
+    least: float
+    most: float
     margin: float
     seen: float
     reason: str
@@ -119,7 +120,8 @@ class Predictions(Part):
     factor: float
     sigmas: float
     floor: float
-    yardsticks: float
+    least: float
+    most: float
     seen: float
     reason: str
 

@@ -107,8 +107,8 @@ def _caps(sizes: Mapping[str, Sizes], strays: Mapping[str, Strays], rule: Trajec
     """How far a variant may be off whose peers are as good as the yardstick."""
     return {
         name: (
-            rule.factor * max(own.parameter.rms, rule.floor * sizes[name].parameter),
-            rule.factor * max(own.velocity.rms, rule.floor * sizes[name].velocity),
+            rule.factor * rule.least * max(own.parameter.rms, rule.floor * sizes[name].parameter),
+            rule.factor * rule.least * max(own.velocity.rms, rule.floor * sizes[name].velocity),
         )
         for name, own in strays.items()
     }

@@ -30,8 +30,12 @@ class Factor(Spread, Protocol):
         """One rounding, over the size of the tensor: nothing is wrong, however good the others are."""
 
     @property
-    def yardsticks(self) -> float:
-        """How many times the error of NumPy's float32 the usual one may be, whatever that of the others is."""
+    def least(self) -> float:
+        """How many times the error of NumPy's float32 is usual at least, however near to it the others are."""
+
+    @property
+    def most(self) -> float:
+        """How many times the error of NumPy's float32 is usual at most, however far from it the others are."""
 
 
 @dataclass(frozen=True)
@@ -82,11 +86,15 @@ def judged(own: Stray, peers: Sequence[Stray], yardstick: Stray | None, size: fl
 def usual_among(peers: Sequence[float], yardstick: float | None, floor: float, rule: Factor) -> float:
     """The usual one of RMS errors, of which none counts as less than `floor`.
 
-    All peers may be wrong in the same way, since they share a spec and what writes their sources; the yardstick is not.
+    NumPy's sums are among the best that there are, and right ones of another order stray several times as far. But all
+    peers may be wrong in the same way, since they share a spec and what writes their sources; NumPy is not.
     """
     errors = [error for error in (*peers, yardstick) if error is not None and isfinite(error)]
     usual = usual_error([max(error, floor) for error in errors] or [floor])
-    return usual if yardstick is None else min(usual, rule.yardsticks * max(yardstick, floor))
+    if yardstick is None:
+        return usual
+    own = max(yardstick, floor)
+    return min(max(usual, rule.least * own), rule.most * own)
 
 
 def usual_error(errors: Sequence[float]) -> float:

@@ -105,7 +105,7 @@ def test_one_mirrored_view_of_ten_is_caught(expected: Expected, tmp_path: Path) 
         lambda logits: logits[[4]],
         lambda logits: logits[:, ::-1],
         lambda logits: logits.mean(axis=0, keepdims=True),
-        lambda logits: logits * np.float32(1.00002),
+        lambda logits: logits * np.float32(1.0002),
     ],
     ids=["nine views", "none mirrored", "the centre alone", "images in the other order", "mean of logits", "scaled"],
 )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from conformance.caps import caps
 from conformance.measure import effective_elements
 from conformance.strays import BLOCK, Stray, rms, stray
 from conformance.usual import judged, usual_error
@@ -11,7 +12,7 @@ RANDOM = np.random.default_rng(0)
 
 
 class Rule:
-    factor, sigmas, floor, yardsticks = 3.0, 5.0, 4e-8, 4.0
+    factor, sigmas, floor, least, most = 3.0, 5.0, 4e-8, 3.4, 4.0
 
 
 @pytest.mark.parametrize("shape", [(3,), (7, 5), (BLOCK,), (3, BLOCK + 1)])
@@ -85,4 +86,13 @@ def test_peers_that_are_wrong_alike_make_nothing_usual_beside_the_yardstick() ->
     assert judged(of(1e-3), peers, None, 1.0, Rule()).usual == pytest.approx(1e-3)
     assert judged(of(1e-3), peers, of(1e-7), 1.0, Rule()).usual == pytest.approx(4e-7)
     assert judged(of(1e-3), peers, of(0.0), 1.0, Rule()).usual == pytest.approx(1.6e-7)
-    assert judged(of(1e-3), [], of(1e-7), 1.0, Rule()).usual == pytest.approx(1e-7)
+
+
+def test_a_variant_beside_the_yardstick_alone_has_the_factor_of_timed_outputs() -> None:
+    for peers in ([], [of(1e-7)], [of(2e-7)] * 3):
+        assert judged(of(9.5e-7), peers, of(1e-7), 1.0, Rule()).usual == pytest.approx(3.4e-7)
+        assert not judged(of(9.5e-7), peers, of(1e-7), 1.0, Rule()).diverged
+        assert judged(of(1.1e-6), peers, of(1e-7), 1.0, Rule()).diverged
+    for rule in (caps().trajectory, caps().evaluation):
+        assert rule.factor * rule.least == pytest.approx(caps().timed_output.factor, rel=0.05)
+        assert rule.least <= rule.most
