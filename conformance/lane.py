@@ -10,7 +10,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from conformance.backpropagation import logits_tap
 from conformance.checks import Subject
 from conformance.part import Given, Part
 from conformance.part_colour import ColourPart
@@ -41,7 +40,6 @@ OUT_OF_SCOPE = {
     "onnx": "the training graph is out of scope for ONNX: its operators are those of inference, and none is a gradient"
 }
 NO_RECIPE = "the network has no section 'training'"
-NO_LOGITS = "the loss reads a vector of logits, and the network's output has rows and columns"
 NO_TRAINING = "the runner does not train (hello: trains is false)"
 NO_BF16 = "gradients have no rules in bf16 (conformance/caps.toml); use float32"
 
@@ -98,9 +96,6 @@ def _reason(network: Network, participant: Participant) -> str:
     variant = participant.entrant.variant
     if network.training is None:
         return NO_RECIPE
-    logits = next(layer for layer in network.layers if layer.name == logits_tap(network))
-    if len(logits.output_shape) != 1:
-        return NO_LOGITS
     if variant.dtype == "bf16":
         return NO_BF16
     return "" if participant.hello().trains else OUT_OF_SCOPE.get(variant.framework, NO_TRAINING)

@@ -120,6 +120,8 @@ def participants_of(network: Network, entrants: Sequence[Entrant], settings: Set
                 participant.greeted = pool.submit(participant.greet)
             with _killed_on_error(participants):
                 yield participants
+                for participant in participants:
+                    participant.known()  # a process that is started after its end would be left behind
         finally:
             for participant in participants:
                 participant.worker.stop()

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 
 from conformance import suite
 from conformance.checks import Subject
-from conformance.lane import NO_BF16, NO_LOGITS, NO_RECIPE, NO_TRAINING, OUT_OF_SCOPE, PARTS, parts_due, run_training
+from conformance.lane import NO_BF16, NO_RECIPE, NO_TRAINING, OUT_OF_SCOPE, PARTS, parts_due, run_training
 from conformance.part import Given, Part
 from conformance.part_gradients import GradientsPart
 from conformance.participants import Entrant, Files, Settings, participants_of
@@ -111,18 +112,25 @@ def test_bf16_is_skipped_with_the_reason() -> None:
     assert said(results) == [("", "training", "skipped", NO_BF16)]
 
 
-def test_a_network_whose_output_has_rows_and_columns_is_skipped_with_the_reason() -> None:
-    network = narrow().with_graph(narrow().graph[:3])
-    (results,) = run(PARTS, network=network)
-    assert said(results) == [("", "training", "skipped", NO_LOGITS)]
-
-
 def test_a_worker_that_does_not_start_is_errored_and_the_others_train() -> None:
     broken, right = run([Recorded()], entrant("broken", ("/no/such/program",)), entrant())
     ((tap, check, outcome, message),) = said(broken)
     assert (tap, check, outcome) == ("", "training", "errored")
     assert message.startswith("not_started: /no/such/program cannot be started")
     assert [result.outcome for result in right] == [Outcome.PASSED]
+
+
+def test_a_worker_that_starts_only_when_all_is_over_is_not_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    start = Worker.start
+
+    def late(worker: Worker) -> None:
+        time.sleep(0.3)
+        start(worker)
+
+    monkeypatch.setattr(Worker, "start", late)
+    with participants_of(narrow(), [entrant("a"), entrant("b")], SETTINGS) as participants:
+        pass
+    assert [participant.worker.alive for participant in participants] == [False, False]
 
 
 # --- Parts ------------------------------------------------------------------------------------------------------------
