@@ -5,6 +5,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+SECONDS_TO_END = 20.0
+"""Given to a program that is asked to stop, to end what it has started in turn."""
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -47,5 +50,10 @@ def follow(
                 tell(line)
         except BaseException:
             process.terminate()
+            try:  # not left to Popen: at a Ctrl-C it gives a process a quarter of a second, then leaves it behind
+                process.wait(SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
             raise
     return Ended(process.returncode, last.removeprefix("error: "))

@@ -31,11 +31,15 @@ def test_it_has_the_folder_and_the_variables_that_it_is_given(tmp_path: Path) ->
     assert follow(python(text), os.environ | {"A": "b"}, tmp_path).said == f"{tmp_path} b"
 
 
-def test_what_stops_us_ends_it() -> None:
+def test_what_stops_us_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def stop(line: str) -> None:
         raise KeyboardInterrupt
 
-    text = "import sys, time; print('here', file=sys.stderr, flush=True); time.sleep(60)"
-    with pytest.raises(KeyboardInterrupt):
-        follow(python(text), os.environ, tell=stop)
-    assert not psutil.Process().children()
+    asleep = "import sys, time; print('here', file=sys.stderr, flush=True); time.sleep(60)"
+    slow = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()));" + asleep
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + asleep
+    monkeypatch.setattr("gate.child.SECONDS_TO_END", 2.0)
+    for text in asleep, slow, deaf:
+        with pytest.raises(KeyboardInterrupt):
+            follow(python(text), os.environ, tell=stop)
+        assert not psutil.Process().children()
