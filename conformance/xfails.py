@@ -38,6 +38,10 @@ class Xfail(Part):
     ]
     dtypes: Words
     devices: Words
+    modes: Annotated[tuple[str, ...], AsTuple] = ()
+    """None named means all."""
+    lowerings: Annotated[tuple[str, ...], AsTuple] = ()
+    """None named means both."""
     reason: str
     link: str
 
@@ -50,6 +54,8 @@ class Xfail(Part):
             and (not self.networks or result.network in self.networks)
             and variant.dtype in self.dtypes
             and variant.device in self.devices
+            and (not self.modes or variant.mode in self.modes)
+            and (not self.lowerings or variant.lowering in self.lowerings)
         )
 
 

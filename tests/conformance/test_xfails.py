@@ -61,6 +61,8 @@ def test_an_entry_applies_where_only_some_of_its_checks_fail() -> None:
         {"dtypes": ["tf32"]},
         {"devices": ["cuda"]},
         {"networks": ["alexnet"]},
+        {"modes": ["compiled"]},
+        {"lowerings": ["fast"]},
         {"versions": "<2.9"},
         {"versions": ">2.9"},
     ],
@@ -70,9 +72,18 @@ def test_an_entry_for_something_else_changes_nothing(changes: dict[str, Any]) ->
     assert applied([FAILED, PASSED], [xfail(**changes)]) == [FAILED, PASSED]
 
 
-@pytest.mark.parametrize("networks", [[], ["alexnet_narrow"], ["alexnet", "alexnet_narrow"]])
-def test_an_entry_that_names_no_network_is_for_all(networks: list[str]) -> None:
-    (found,) = applied([FAILED], [xfail(networks=networks)])
+@pytest.mark.parametrize(
+    "names",
+    [
+        {},
+        {"networks": ["alexnet_narrow"]},
+        {"networks": ["alexnet", "alexnet_narrow"]},
+        {"modes": [FAILED.variant.mode], "lowerings": [FAILED.variant.lowering]},
+    ],
+    ids=str,
+)
+def test_an_entry_is_for_what_it_names_and_for_all_where_it_names_none(names: dict[str, Any]) -> None:
+    (found,) = applied([FAILED], [xfail(**names)])
     assert found.outcome is Outcome.XFAILED
 
 

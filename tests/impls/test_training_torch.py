@@ -69,15 +69,26 @@ def test_gradients_are_the_oracles_in_compiled_code_too(torch: Trained, lowering
     assert wrong_gradients(torch, load("alexnet_narrow"), lowering, "compiled") == set()
 
 
-def test_compiled_average_pool_that_reaches_beyond_its_padding_is_right_in_the_fast_lowering_only(
-    torch: Trained,
-) -> None:
-    """The native one is torch's own, whose compiled gradient is wrong: pytorch/pytorch#198119."""
+@pytest.mark.parametrize(
+    "lowering",
+    [
+        pytest.param(
+            "native",
+            marks=pytest.mark.xfail(
+                strict=True,
+                raises=AssertionError,
+                reason="https://github.com/pytorch/pytorch/issues/198119: torch's own avg_pool2d, compiled, has a "
+                "wrong gradient where windows reach beyond counted padding (torch >=2.13)",
+            ),
+        ),
+        "fast",
+    ],
+)
+def test_compiled_average_pool_that_reaches_beyond_its_padding(torch: Trained, lowering: Lowering) -> None:
     pool = "op: max_pool\n    kernel: 3\n    stride: 2\n    pads: 0\n    rounding: floor\n"
     overflowing = pool.replace("max", "avg").replace("3", "4").replace("floor", "ceil\n    padding_counted: true")
     network = parse(changed((pool, overflowing)) + recipe(), "overflowing")
-    assert wrong_gradients(torch, network, "native", "compiled") == {"relu1"}
-    assert wrong_gradients(torch, network, "fast", "compiled") == set()
+    assert wrong_gradients(torch, network, lowering, "compiled") == set()
 
 
 RATES = [(0.02, 0.04), (0.02, 0.04), (0.002, 0.04), (0.002, 0.008)]
