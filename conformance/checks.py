@@ -8,7 +8,7 @@ import numpy as np
 
 from conformance import measure
 from conformance.caps import Caps, Rule
-from conformance.measure import Array
+from conformance.measure import NOISE, Array
 from conformance.oracle import lrn_sums
 from conformance.reference import LayerReference, Reference
 from conformance.results import Case, Check, Divergence, Outcome, Result
@@ -177,7 +177,6 @@ def _blind(reference: LayerReference, operator: Lrn, rule: Rule, caps: Caps) -> 
 
 
 Measured = tuple[Array, str, Array | float]
-NOISE = "noise units"
 #: The precision in which a measure counts units of the last place, where that is not float32.
 STORAGE = {"bf16_ulp": "bfloat16"}
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from conformance import measure
 from conformance.caps import Caps, GradientRule
-from conformance.checks import NOISE, Subject
+from conformance.checks import Subject
 from conformance.gradient_reference import LOSS, Gradient, GradientReference
-from conformance.measure import SMALLEST_NORMAL, UNIT, Array
+from conformance.measure import NOISE, SMALLEST_NORMAL, UNIT, Array
 from conformance.repeats import digest
 from conformance.results import Check, Divergence, Outcome, Result
 from impls.frameworks import Dtype

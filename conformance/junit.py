@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from xml.etree import ElementTree
 
+from conformance.diagnosis.words import sentences
 from conformance.matrix import columns, variant_of
 from spec.text import sayable
 
@@ -39,7 +40,8 @@ def _add(suite: ElementTree.Element, result: Mapping[str, Any]) -> None:
     message = sayable(result["message"])
     match result["outcome"]:
         case "failed":
-            ElementTree.SubElement(test, "failure", message=message)
+            failure = ElementTree.SubElement(test, "failure", message=message)
+            failure.text = sayable("\n".join(sentences(result))) or None
         case "errored":
             ElementTree.SubElement(test, "error", message=message)
         case "skipped":

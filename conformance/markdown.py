@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from conformance.diagnosis.words import sentences
 from conformance.matrix import matrices, notes, words
 from spec.network import Network
 from spec.text import safe
@@ -22,6 +23,7 @@ def markdown_text(report: Mapping[str, Any], network: Network) -> str:
     ]
     for divergence in report["first_divergences"]:
         lines.append(f"- **{divergence['framework']}**, {safe(divergence['case'])}: {_what(divergence)}")
+        lines += [f"  - {safe(sentence)}" for sentence in sentences(divergence)]
     for result in results:
         if result["outcome"] == "errored":
             lines.append(f"- **{result['framework']}**, {safe(result['case'])}: errored: {safe(result['message'])}")

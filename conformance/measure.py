@@ -12,6 +12,9 @@ Array = npt.NDArray[Any]
 UNIT = {"float32": 2.0**-24, "tf32": 2.0**-11, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 SMALLEST_NORMAL = 2.0**-126
 
+#: The unit of errors of sums of products.
+NOISE = "noise units"
+
 #: Noise of a sum of products in float32 units, at the geometric middle between neighbouring classes: correct float32
 #: has an RMS of 2–20, TF32 about 4,900 and bfloat16 about 39,500 (design, measured on AlexNet).
 CLASSES = ((300.0, "float32"), (14_000.0, "tf32"), (200_000.0, "bfloat16"))

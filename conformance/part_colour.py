@@ -96,7 +96,7 @@ class ColourPart:
             noise_max=error.worst,
             effective_bits=measure.effective_bits(relative),
             worst=error.worst,
-            unit="noise units",
+            unit=measure.NOISE,
             rms=error.rms,
         )
         if error.worst <= rule.max and error.rms <= rule.rms:
@@ -106,7 +106,7 @@ class ColourPart:
             actual=float(actual[error.index]),
             expected=float(expected.images[error.index]),
             found=error.worst,
-            unit="noise units",
+            unit=measure.NOISE,
             cap=rule.max,
             place=rule.place,
         )

@@ -86,6 +86,31 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class Explanation:
+    """A change of what was asked for that makes what was found right."""
+
+    change: str
+    """In what, and to what: `alpha_convention: mean`, `kernel: flipped`, `precision: tf32` (docs/diagnosis.md)."""
+    before: float
+    """The RMS error of the failed check, in `unit`; of a check by its worst element alone, that."""
+    after: float
+    """The same error against the oracle with the change."""
+    unit: str
+    note: str = ""
+    """How a framework comes to it, where that is known."""
+
+    def fields(self) -> dict[str, Any]:
+        """The explanation as conformance.json writes it."""
+        return {
+            "change": self.change,
+            "before": _finite(self.before),
+            "after": _finite(self.after),
+            "unit": self.unit,
+            "note": self.note,
+        }
+
+
+@dataclass(frozen=True)
 class Result:
     """One comparison at one tap."""
 
@@ -119,6 +144,12 @@ class Result:
     """The first training step after which it diverged, counted from 1; None where none did, or there are no steps."""
     message: str = ""
     divergence: Divergence | None = None
+    explanations: tuple[Explanation, ...] = ()
+    """What would explain the failure, best first."""
+    tried: int | None = None
+    """How many changes were tried to explain it; None where it was not diagnosed."""
+    reproduction: str = ""
+    """The script that shows the difference, in the report's folder, where nothing explains it and one does."""
 
     def fields(self) -> dict[str, Any]:
         """The result as conformance.json writes it."""
@@ -144,6 +175,9 @@ class Result:
             "masked": self.masked,
             "step": self.step,
             "message": self.message,
+            "explanations": [explanation.fields() for explanation in self.explanations],
+            "tried": self.tried,
+            "reproduction": self.reproduction,
         }
 
 

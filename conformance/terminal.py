@@ -7,6 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from conformance.diagnosis.words import sentences
 from conformance.matrix import Matrix, matrices, notes, variant_of, words
 from spec.exits import one_line
 from spec.network import Network
@@ -28,6 +29,8 @@ def show(report: Mapping[str, Any], network: Network, files: Sequence[Path]) -> 
         tap = f"{result['tap']} ({result['operator'] or 'training'}, {words(result['check'])})"
         where = f"{result['framework']} {result['case']}: first divergence at {tap}"
         terminal.print(f"[bold red]failed[/] {_plain(where)}: {_plain(result['message'])}")
+        for sentence in sentences(result):
+            terminal.print(f"  {_plain(sentence)}", soft_wrap=True)
     for result in results:
         if result["outcome"] == "errored":
             terminal.print(
