@@ -16,10 +16,10 @@ HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 
 #: In this order, because the later ones build upon the pins of the suite.
-GROUPS = ("suite", "torch", "jax", "tensorflow", "onnx", "tests", "lint", "bench", "train", "gate", "ray", "nox")
+GROUPS = tuple("suite torch jax tensorflow onnx tests lint bench train fuzz gate ray nox".split())
 
 #: Groups that share an environment with the suite, so that one pin must hold for both.
-WITH_SUITE = ("tests", "lint", "bench", "train", "gate", "ray")
+WITH_SUITE = ("tests", "lint", "bench", "train", "fuzz", "gate", "ray")
 
 #: What torch's CUDA build pins itself, exactly, and its CPU build does without: a pin here would force CUDA on both.
 PINNED_BY_TORCH = ("cuda-", "nvidia-", "triton")

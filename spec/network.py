@@ -75,6 +75,16 @@ class Network(Part):
         fields = {name: getattr(self, name) for name in type(self).model_fields}
         return type(self).model_construct(**(fields | {"graph": tuple(graph)}))
 
+    def with_expectations(self) -> "Network":
+        """The network, whose inputs are resolved, with what follows from its graph as what is expected of it."""
+        expect = Expect.model_construct(
+            shapes={layer.name: layer.output_shape for layer in self.layers},
+            parameters=self.parameters,
+            macs=self.macs,
+            neurons=self.neurons,
+        )
+        return self.model_copy(update={"expect": expect})
+
     def with_operator(self, name: str, **changes: Any) -> "Network":
         """The network with other values in one operator."""
         return self.with_graph(

@@ -98,16 +98,7 @@ def _network(found: Imported, graph: Mapping[str, Any], options: Namespace) -> N
         "graph": found.graph,
         "expect": {"shapes": {}, "parameters": 0, "macs": 0, "neurons": 0},
     }
-    bare = Network.model_validate(content)
-    expect = bare.expect.model_copy(
-        update={
-            "shapes": {layer.name: layer.output_shape for layer in bare.layers},
-            "parameters": bare.parameters,
-            "macs": bare.macs,
-            "neurons": bare.neurons,
-        }
-    )
-    return bare.model_copy(update={"expect": expect})
+    return Network.model_validate(content).with_expectations()
 
 
 def _write(network: Network, found: Imported, options: Namespace) -> None:
