@@ -11,7 +11,6 @@ from typing import get_args
 from conformance.lane import LANES, PARTS
 from conformance.memory import require_memory
 from conformance.options import add_worker_options, entrants_of, original_of, seed_number
-from conformance.own_weights import checked
 from conformance.participants import Files, Settings
 from conformance.report import Report
 from conformance.results import Case
@@ -25,6 +24,7 @@ from spec.files import require_folder
 from spec.inputs import InputKind
 from spec.load import load
 from spec.network import Network
+from spec.own_weights import checked
 from spec.store import Store
 from spec.terminal import progress
 from spec.weights import WeightSet

@@ -1,4 +1,4 @@
-"""`python -m spec`: show, list, check and import networks; write the JSON Schema of their language."""
+"""`python -m spec`: show, list, check, import and export networks; write the JSON Schema of their language."""
 
 import subprocess
 import sys
@@ -10,11 +10,14 @@ from spec.exits import Exit, InputError, end, one_line
 from spec.load import find, load, shipped, shown
 from spec.terminal import Terminal
 
+#: Commands that know of frameworks, as nothing here does: programs of `impls`.
+PROGRAMS = {"import": "impls.onnx_import", "export": "impls.export"}
+
 
 def main(arguments: list[str]) -> Exit:
     """Run one sub-command; raises InputError and NotRunError."""
-    if arguments[:1] == ["import"]:
-        return _import(arguments[1:])
+    if arguments and arguments[0] in PROGRAMS:
+        return _program(arguments[0], arguments[1:])
     options = _parser().parse_args(arguments)
     match options.command:
         case "show":
@@ -39,14 +42,15 @@ def _parser() -> Arguments:
     command = commands.add_parser("check", help="check specs; exit code 2 if one is wrong")
     command.add_argument("paths", metavar="NETWORK", nargs="+", help=network)
     commands.add_parser("import", help="make a spec of an ONNX file; see `python -m spec import --help`")
+    commands.add_parser("export", help="write a network as its framework stores it; see `python -m spec export --help`")
     command = commands.add_parser("schema", help="write spec/network.schema.json")
     command.add_argument("--check", action="store_true", help="only compare; exit code 1 if the file differs")
     return parser
 
 
-def _import(arguments: list[str]) -> Exit:
-    """Have the importer run: it is a program of `impls`, which may know of frameworks, as nothing here does."""
-    return Exit(subprocess.run([sys.executable, "-m", "impls.onnx_import", *arguments], check=False).returncode)
+def _program(command: str, arguments: list[str]) -> Exit:
+    """Have the program of a command run."""
+    return Exit(subprocess.run([sys.executable, "-m", PROGRAMS[command], *arguments], check=False).returncode)
 
 
 def _show(name_or_path: str) -> Exit:

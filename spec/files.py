@@ -23,20 +23,33 @@ def require_folder(folder: Path) -> None:
 
 def write_all(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write `texts` by name under `folder`; raises NotRunError, and then leaves it as it was."""
+    with together(folder, "the report") as partial:
+        for name, text in texts.items():
+            (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+    return [folder / name for name in texts]
+
+
+@contextlib.contextmanager
+def together(folder: Path, what: str) -> Iterator[Path]:
+    """A folder to write `what` to. Afterwards all that is in it moves to `folder`; on an error, nothing does.
+
+    Raises NotRunError, and then `folder` is as it was.
+    """
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
-            for name, text in texts.items():
-                (Path(partial) / name).write_text(text, encoding="utf-8", errors="backslashreplace")
+            yield Path(partial)
+            names = sorted(path.name for path in Path(partial).iterdir())
             with _alone(folder):
-                _replace_all(texts.keys(), Path(partial), folder)
-    except OSError as error:
+                _replace_all(names, Path(partial), folder)
+    except BaseException as error:
         for path in missing:
             with contextlib.suppress(OSError):
                 path.rmdir()
-        raise NotRunError(f"{folder}: expected to write the report, found: {error.strerror or error}") from None
-    return [folder / name for name in texts]
+        if isinstance(error, OSError):
+            raise NotRunError(f"{folder}: expected to write {what}, found: {error.strerror or error}") from None
+        raise
 
 
 @contextlib.contextmanager

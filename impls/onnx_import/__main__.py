@@ -1,8 +1,6 @@
 """`python -m spec import MODEL.onnx -o SPEC.yaml`: an ONNX file as a spec, its initialisers as canonical weights."""
 
 import json
-import os
-import subprocess
 import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Mapping
@@ -14,6 +12,7 @@ from impls.onnx_import.mapping import Imported
 from impls.onnx_import.naming import identifier
 from impls.onnx_import.rules import imported
 from impls.options import named, pythons_of
+from impls.program import run_program
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, end, one_line
 from spec.files import write_all
@@ -22,10 +21,6 @@ from spec.network import FORMAT, Network
 from spec.tensors import metadata, read, write
 from spec.terminal import progress
 from spec.yaml_text import network_text
-
-ROOT = Path(__file__).parents[2]
-#: How long reading a file may take.
-PATIENCE_S = 600
 
 
 def main(arguments: list[str]) -> Exit:
@@ -64,21 +59,10 @@ def _shape(text: str) -> str:
 
 def _read(python: str, options: Namespace, output: Path) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
     """The graph and tensors, as a program in the environment of onnx reads them."""
-    command = [python, "-m", "impls.read_onnx", str(options.model), str(output)]
+    command = [str(options.model), str(output)]
     for option, value in (("--input-shape", options.input_shape), ("--output-name", options.output_name)):
         command += [option, value] if value else []
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace", timeout=PATIENCE_S, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise NotRunError(f"{options.model}: expected to be read within {PATIENCE_S} s; it was not") from None
-    last = one_line((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])[-600:]
-    if done.returncode == Exit.INPUT and last.startswith("error: "):
-        raise InputError(last.removeprefix("error: "))
-    if done.returncode:
-        raise NotRunError(f"{options.model}: {python} could not read it: {last}")
+    run_program(python, "impls.read_onnx", command, options.model, "read")
     return json.loads(metadata(output)["graph"]), read(output)
 
 
