@@ -83,6 +83,39 @@ def distance(subject: ForwardSubject, tap: str, check: Check, first: Array, agai
     return measure.error_in(units).rms
 
 
+@dataclass(frozen=True)
+class Distance:
+    """How far an output is from the oracle's, in the unit of its rule."""
+
+    error: measure.Error
+    excess: measure.Error
+    """Beyond what each element is allowed beside the cap."""
+    at_excess: float
+    """The error of the element with the largest excess."""
+    allowed_at_excess: float
+    unit: str
+    over_rms: bool
+    within: bool
+    """Whether it is under all caps."""
+
+
+def distance_to(actual: Array, reference: LayerReference, rule: Rule) -> Distance:
+    """The distance of `actual` in float64 from the oracle's value of that shape."""
+    units, unit, allowed = _MEASURES[rule.measure](actual, reference, rule)
+    error = measure.error_in(units)
+    excess = measure.error_in(np.maximum(np.abs(units) - allowed, 0.0))
+    over_rms = rule.rms is not None and error.rms > rule.rms
+    return Distance(
+        error=error,
+        excess=excess,
+        at_excess=float(abs(units[excess.index])),
+        allowed_at_excess=float(np.broadcast_to(allowed, units.shape)[excess.index]),
+        unit=unit,
+        over_rms=over_rms,
+        within=not over_rms and excess.worst <= rule.max,
+    )
+
+
 def observed_precision(results: Iterable[Result]) -> str:
     """The coarsest precision class among the local sums of products of a variant."""
     noises = [
@@ -132,9 +165,8 @@ def _local(subject: ForwardSubject, tap: str, actual: Array | None, caps: Caps) 
     if isinstance(operator, Lrn) and (blind := _blind(reference, operator, rule, caps)):
         return subject.result(tap, Check.LOCAL, Outcome.FAILED, blind)
     actual64 = actual.astype(np.float64)
-    units, unit, allowed = _MEASURES[rule.measure](actual64, reference, rule)
-    error = measure.error_in(units)
-    excess = measure.error_in(np.maximum(np.abs(units) - allowed, 0.0))
+    found = distance_to(actual64, reference, rule)
+    error, excess, unit = found.error, found.excess, found.unit
     relative = measure.relative_rms(actual64, reference.value)
     result = replace(
         subject.result(tap, Check.LOCAL, Outcome.PASSED),
@@ -145,19 +177,18 @@ def _local(subject: ForwardSubject, tap: str, actual: Array | None, caps: Caps) 
         unit=unit,
         rms=error.rms,
     )
-    over_rms = rule.rms is not None and error.rms > rule.rms
-    if not over_rms and excess.worst <= rule.max:
+    if found.within:
         return result
     divergence = Divergence(
         index=excess.index,
         actual=float(actual64[excess.index]),
         expected=float(reference.value[excess.index]),
-        found=float(abs(units[excess.index])),
+        found=found.at_excess,
         unit=unit,
-        cap=rule.max + float(np.broadcast_to(allowed, units.shape)[excess.index]),
+        cap=rule.max + found.allowed_at_excess,
         place=rule.place,
     )
-    rms = f"; RMS {error.rms:.4g}, cap {rule.rms:g}" if over_rms else ""
+    rms = f"; RMS {error.rms:.4g}, cap {rule.rms:g}" if found.over_rms else ""
     return replace(result, outcome=Outcome.FAILED, message=f"{divergence}{rms}", divergence=divergence)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from conformance.caps import caps
 from conformance.checks import ForwardSubject, end_to_end_results, local_results
+from conformance.diagnosis.forward import diagnosed
 from conformance.measure import Array
 from conformance.participants import Files, Participant, errored, threads_for
 from conformance.reference import Reference
@@ -72,7 +73,8 @@ def compared(subject: ForwardSubject, own: Traces, others: Sequence[Mapping[str,
     if own.local is None:
         results = skipped(Check.LOCAL)
     else:
-        results = with_bits(subject, local_results(subject, own.local, rules), own.local, again(Check.LOCAL), rules)
+        found = diagnosed(subject, local_results(subject, own.local, rules), own.local, rules)
+        results = with_bits(subject, found, own.local, again(Check.LOCAL), rules)
     for check, trace in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
         if trace is None:
             results += skipped(check)

@@ -42,6 +42,8 @@ class Reference:
     """Every tap in float64, without any rounding on the way."""
     yardstick: dict[str, Array]
     """Every tap of the same chain in NumPy's float32, each rounded as it is stored: how far correct variants stray."""
+    tensors: Tensors
+    """What all operators hold, rounded as it is stored."""
 
 
 def reference(network: Network, tensors: Tensors, x: Float32, dtype: Dtype = "float32") -> Reference:
@@ -71,4 +73,4 @@ def _evaluated(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> 
         exact[name] = evaluate(layer, tuple(exact[read] for read in reads), tensors)
         single[name] = stored(evaluate(layer, tuple(single[read] for read in reads), tensors), dtype)
     del exact[network.input.name], single[network.input.name]
-    return Reference(local, substitutes, exact, single)
+    return Reference(local, substitutes, exact, single, tensors)

@@ -1,0 +1,280 @@
+"""What an operator may have computed instead of what was asked: the oracle's own functions, asked something else.
+
+An alternative is an operator with another field, other inputs or other tensors; or another formula in its place; or
+what becomes of a right output. Each is named by what is other, `field: value`, and the names are the same every time.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from conformance.diagnosis.formulas import OF_BATCH, formulas
+from conformance.diagnosis.weights import other_tensors
+from conformance.diagnosis.wrong_values import wrong_values
+from conformance.oracle import Tensors, evaluate, noise_scale
+from conformance.storage import operand, stored
+from conformance.windows import Array
+from spec.network import Network
+from spec.operators import AvgPool, Conv, Dense, Flatten, MaxPool, Relu
+from spec.shapes import Layer, ShapeError, shaped
+
+Channels = npt.NDArray[np.integer] | slice
+ALL = slice(None)
+FIRST = slice(0, 1)
+#: Of so many output channels, over all groups, a costly operator is evaluated before it is as a whole.
+FEW_CHANNELS = 16
+COSTLY_MACS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an operator is asked: itself in its place, what it reads, and its tensors, in float64 or float32."""
+
+    layer: Layer
+    inputs: tuple[Array, ...]
+    tensors: Tensors
+
+    def fits(self) -> bool:
+        """Whether its tensors have the shapes that it asks for."""
+        shapes = self.layer.tensor_shapes
+        return all(name in self.tensors and self.tensors[name].shape == shape for name, shape in shapes.items())
+
+    def value(self) -> Array:
+        """What the oracle gives."""
+        return evaluate(self.layer, self.inputs, self.tensors)
+
+    def scale(self) -> Array | None:
+        """S of every element, where it is a sum of products."""
+        return noise_scale(self.layer, self.inputs, self.tensors)
+
+    def changed(self, operator: object = None, inputs: tuple[Array, ...] | None = None) -> "Asked | None":
+        """The same with another operator, or with other inputs; None where that does not fit."""
+        inputs = self.inputs if inputs is None else inputs
+        try:
+            layer = shaped(operator or self.layer.operator, tuple(x.shape[1:] for x in inputs))  # type: ignore[arg-type]
+        except ShapeError:
+            return None
+        own = Asked(layer, inputs, self.tensors)
+        return own if own.fits() else None
+
+    def images(self, images: slice) -> "Asked":
+        """The same for some images."""
+        return replace(self, inputs=tuple(x[images] for x in self.inputs))
+
+    def channels(self, channels: Channels) -> "Asked":
+        """The same for some of the output's channels, as many of each group."""
+        if isinstance(channels, slice):
+            return self
+        return replace(self, tensors={name: value[channels] for name, value in self.tensors.items()})
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """One thing that may have been computed instead."""
+
+    change: str
+    asked: Asked
+    formula: Callable[[Asked], Array] = field(default=Asked.value)
+    after: Callable[[Array], Array] = field(default=lambda value: value)
+    """What becomes of the output, and of S."""
+    exact: bool = True
+    """Whether it computes nothing where the operator itself computes nothing."""
+    of_batch: bool = False
+    """Whether it is about images together, and can be told by all of them only."""
+
+    def expected(self, images: slice, channels: Channels) -> tuple[Array, Array | None]:
+        """Value and S for some images and some channels."""
+        own = self.asked.images(images).channels(channels)
+        value, scale = self.formula(own), own.scale()
+        if scale is not None and scale.shape != value.shape:
+            scale = np.abs(value)  # no sum of products any more: what was rounded is what is there
+        return self.after(value), None if scale is None else self.after(scale)
+
+    def few_channels(self) -> Channels:
+        """Some output channels that say enough of a costly operator; all of any other."""
+        layer, operator = self.asked.layer, self.asked.layer.operator
+        if self.of_batch or layer.macs < COSTLY_MACS or not isinstance(operator, Conv | Dense):
+            return ALL
+        groups = operator.groups if isinstance(operator, Conv) else 1
+        outputs = np.arange(layer.output_shape[0]).reshape(groups, -1)
+        few = max(1, FEW_CHANNELS // groups)
+        return outputs[:, :: -(-outputs.shape[1] // few)].ravel()
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Where an operator stands: what others read and hold."""
+
+    network: Network
+    taps: Mapping[str, Array]
+    """What every tap is read as, the input's too."""
+    tensors: Tensors
+    """Of all operators."""
+
+
+def alternatives(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
+    """Everything that is tried; of two that come to the same, the first is named."""
+    yield from _fields(asked)
+    yield from _windows(asked)
+    yield from _dilated(asked)
+    for change, formula, exact in formulas(asked.layer.operator):
+        yield Alternative(change, asked, formula, exact=exact, of_batch=change in OF_BATCH)
+    for change, tensors in other_tensors(asked.layer, asked.tensors, around.tensors, _flattened(asked.layer, around)):
+        yield Alternative(change, replace(asked, tensors=tensors))
+    yield from _inputs(asked, around)
+    yield from _outputs(asked, around)
+    yield from _precisions(asked)
+
+
+def _fields(asked: Asked) -> Iterator[Alternative]:
+    for change, operator in wrong_values(asked.layer.operator):
+        if (own := asked.changed(operator)) is not None:
+            yield Alternative(change, own)
+
+
+def _windows(asked: Asked) -> Iterator[Alternative]:
+    """Windows that begin a row or column too late or too early."""
+    operator = asked.layer.operator
+    if not isinstance(operator, Conv | MaxPool | AvgPool):
+        return
+    (x,), (top, left, bottom, right) = asked.inputs, operator.pads
+    moved = {
+        "window: one row down": (x[:, :, 1:], (top, left, bottom + 1, right)),
+        "window: one row up": (x[:, :, :-1], (top + 1, left, bottom, right)),
+        "window: one column right": (x[:, :, :, 1:], (top, left, bottom, right + 1)),
+        "window: one column left": (x[:, :, :, :-1], (top, left + 1, bottom, right)),
+        "window: one row down, one column right": (x[:, :, 1:, 1:], (top, left, bottom + 1, right + 1)),
+    }
+    for change, (seen, pads) in moved.items():
+        if min(seen.shape) > 0 and (own := asked.changed(operator.model_copy(update={"pads": pads}), (seen,))):
+            yield Alternative(change, own)
+
+
+def _dilated(asked: Asked) -> Iterator[Alternative]:
+    """A kernel with holes, with the stated pads and with those that keep the output's size."""
+    operator = asked.layer.operator
+    if not isinstance(operator, Conv) or operator.kernel == (1, 1):
+        return
+    name = f"{asked.layer.name}.weight"
+    kernel = asked.tensors[name]
+    rows, columns = (2 * extent - 1 for extent in operator.kernel)
+    wide = np.zeros((*kernel.shape[:2], rows, columns), kernel.dtype)
+    wide[:, :, ::2, ::2] = kernel
+    (top, left, bottom, right), (down, across) = operator.pads, (rows // 2, columns // 2)
+    for pads in (operator.pads, (top + down // 2, left + across // 2, bottom + down // 2, right + across // 2)):
+        holed = operator.model_copy(update={"kernel": (rows, columns), "pads": pads})
+        own = replace(asked, tensors={**asked.tensors, name: wide}).changed(holed)
+        if own is not None:
+            yield Alternative("dilation: 2", own)
+
+
+def _flattened(layer: Layer, around: Surroundings) -> tuple[int, ...] | None:
+    """The image that a dense layer reads flattened, if it does."""
+    before = next((own for own in around.network.layers if own.name == layer.operator.reads[0]), None)
+    return before.input_shape if before is not None and isinstance(before.operator, Flatten) else None
+
+
+def _inputs(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
+    """Another tap in the place of one that it reads: what an exchange of neighbours comes to."""
+    reads = asked.layer.operator.reads
+    for place, read in enumerate(reads):
+        for tap in around.taps:
+            if tap in (asked.layer.name, read):
+                continue
+            inputs = (*asked.inputs[:place], around.taps[tap], *asked.inputs[place + 1 :])
+            if (own := asked.changed(inputs=inputs)) is not None:
+                named = (*reads[:place], tap, *reads[place + 1 :])
+                yield Alternative(f"inputs: [{', '.join(named)}]", own)
+    for place, read in enumerate(reads):
+        if len(reads) > 1:
+            x = tuple(np.zeros_like(value) if index == place else value for index, value in enumerate(asked.inputs))
+            yield Alternative(f"inputs: {read} missing", replace(asked, inputs=x))
+    if len(reads) > 1 and (own := asked.changed(inputs=asked.inputs[::-1])) is not None:
+        yield Alternative("inputs: in reverse order", own)
+
+
+def _outputs(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
+    """What becomes of a right output, or stands in its place."""
+    name, x = asked.layer.name, asked.inputs[0]
+    yield Alternative("operator: absent", asked, lambda own: own.inputs[0])
+    if asked.layer.output_shape != x.shape[1:] and np.prod(asked.layer.output_shape) == np.prod(x.shape[1:]):
+        shape = asked.layer.output_shape
+        yield Alternative("operator: absent", asked, lambda own: own.inputs[0].reshape(-1, *shape))
+    if name in around.taps:
+        fed = around.taps[name]
+        yield Alternative("output: what was fed in its place", asked, lambda own: fed[: len(own.inputs[0])])
+    for layer in around.network.layers:
+        if layer.operator.reads == (name,) and not layer.tensor_shapes:
+            own = _followed(layer)
+            sums = isinstance(layer.operator, Relu)
+            yield Alternative(f"output: that of {layer.name}", asked, own, exact=sums)
+    yield Alternative("batch: in reverse order", asked, after=lambda value: value[::-1], of_batch=True)
+    yield Alternative("batch: moved on by one", asked, after=lambda value: np.roll(value, 1, 0), of_batch=True)
+    yield Alternative("batch: moved back by one", asked, after=lambda value: np.roll(value, -1, 0), of_batch=True)
+    yield Alternative(
+        "batch: its first image throughout", asked, after=lambda y: np.repeat(y[:1], len(y), 0), of_batch=True
+    )
+    if len(asked.layer.output_shape) == 3:
+        yield from (Alternative(change, asked, after=after) for change, after in IMAGES.items())
+
+
+def _followed(layer: Layer) -> Callable[[Asked], Array]:
+    return lambda own: evaluate(layer, (own.value(),), {})
+
+
+def _precisions(asked: Asked) -> Iterator[Alternative]:
+    """Operands, or a result, that are rounded to fewer bits."""
+    for name, rounded in ROUNDED.items():
+        x = tuple(rounded(value) for value in asked.inputs)
+        tensors = {key: rounded(value) if key.endswith(".weight") else value for key, value in asked.tensors.items()}
+        if isinstance(asked.layer.operator, Conv | Dense):
+            yield Alternative(f"precision: {name}", replace(asked, inputs=x, tensors=tensors), exact=False)
+            yield Alternative(f"precision: {name} weights", replace(asked, tensors=tensors), exact=False)
+        yield Alternative(f"precision: {name} inputs", replace(asked, inputs=x), exact=False)
+    yield Alternative("precision: denormals are 0", asked, lambda own: _flushed(own.value()))
+
+
+def _flushed(values: Array) -> Array:
+    return np.where(np.abs(values) < np.finfo(np.float32).tiny, 0.0, values)
+
+
+def _truncated(values: Array) -> Array:
+    """TF32 by leaving out the last 13 bits."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return (bits & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+
+def _half_up(values: Array) -> Array:
+    """TF32 to nearest, ties away from 0."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32) + np.uint32(0x1000)
+    return (bits & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+
+
+def _float16(values: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16).astype(np.float64)
+
+
+#: Formats of operands, as they are rounded.
+ROUNDED: dict[str, Callable[[Array], Array]] = {
+    "tf32": lambda values: operand(values.astype(np.float32), "tf32").astype(np.float64),
+    "tf32, ties away from 0": _half_up,
+    "tf32, truncated": _truncated,
+    "bf16": lambda values: stored(values.astype(np.float32), "bf16").astype(np.float64),
+    "float16": _float16,
+}
+
+#: What becomes of images on the way out.
+IMAGES: dict[str, Callable[[Array], Array]] = {
+    "output: rows and columns exchanged": lambda y: y.transpose(0, 1, 3, 2),
+    "output: rows in reverse order": lambda y: y[:, :, ::-1],
+    "output: columns in reverse order": lambda y: y[:, :, :, ::-1],
+    "output: channels in reverse order": lambda y: y[:, ::-1],
+    "output: channels last": lambda y: y.transpose(0, 2, 3, 1),
+    "output: channels last, read as channels first": lambda y: y.transpose(0, 2, 3, 1).reshape(y.shape),
+    "output: channels first, read as channels last": lambda y: y.reshape(len(y), *y.shape[2:], y.shape[1]).transpose(
+        0, 3, 1, 2
+    ),
+}

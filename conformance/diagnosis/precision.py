@@ -1,0 +1,68 @@
+"""The precision that an output shows by itself, where no rounding of known operands or results gives it exactly."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from conformance.caps import Rule
+from conformance.checks import distance_to
+from conformance.measure import NOISE, UNIT, Array, error_in
+from conformance.reference import LayerReference
+from conformance.results import Explanation
+from conformance.storage import stored
+
+#: Formats of results, and how float32 is rounded to them.
+RESULTS: dict[str, Callable[[Array], Array]] = {
+    "float16": lambda values: values.astype(np.float16).astype(np.float32),
+    "bf16": lambda values: stored(values, "bf16"),
+}
+#: Rounding errors are spread: the worst is within so many times their RMS. As the gate has it.
+SPREAD = 16.0
+#: And have no direction: which share of their RMS may be alike over all of a channel, or follow the output.
+ALIKE = 0.3
+#: So many elements of each channel, and outputs, say whether they have one.
+ENOUGH = 32
+#: RMS errors in noise units up to which a sum of products is one of TF32, or of bfloat16 (measure.CLASSES).
+CLASSES = ((300.0, 14_000.0, "tf32", "tf32"), (14_000.0, 200_000.0, "bf16", "bfloat16"))
+#: The significand of a quick reciprocal or root of processors, at least.
+QUICK_BITS = 11
+
+
+def observed(actual: Array, reference: LayerReference, rule: Rule) -> Iterator[Explanation]:
+    """Precisions that would explain an output of the right shape, the surest first."""
+    found = distance_to(actual, reference, rule)
+    if not np.isfinite(found.error.rms):
+        return
+    y, before = reference.value, found.error.rms
+    for name, rounded in RESULTS.items():
+        unit = UNIT["float16" if name == "float16" else "bfloat16"]
+        beyond = np.maximum(np.abs(actual - y) - unit * np.abs(y), 0.0)
+        left = distance_to(y + beyond, reference, rule)
+        if bool((rounded(actual.astype(np.float32)) == actual).all()) and left.within:
+            yield Explanation(f"precision: {name} result", before, left.error.rms, found.unit)
+            return
+    if not _is_rounding(actual - y, y, reference.scale):
+        return
+    if found.unit == NOISE:
+        for low, high, name, unit_name in CLASSES:
+            if low < before <= high:
+                yield Explanation(f"precision: {name}", before, before * UNIT["float32"] / UNIT[unit_name], found.unit)
+    elif found.unit == "ULP":
+        units = 2.0 ** (24 - QUICK_BITS)
+        if found.error.worst <= units:
+            yield Explanation("precision: quick reciprocal", before, before / units, found.unit)
+
+
+def _is_rounding(errors: Array, y: Array, scale: Array | None) -> bool:
+    """Whether errors look like those of rounding: spread over the elements, and of no direction."""
+    size = np.abs(y) if scale is None else scale
+    units = np.where(size > 0.0, errors / np.where(size > 0.0, size, 1.0), 0.0)
+    error = error_in(units)
+    if units.size < ENOUGH or error.worst > SPREAD * error.rms:
+        return False
+    channels = np.moveaxis(units, 1, 0).reshape(units.shape[1], -1) if units.ndim > 1 else units[None]
+    if channels.shape[1] >= ENOUGH and float(np.sqrt(np.mean(channels.mean(axis=1) ** 2))) > ALIKE * error.rms:
+        return False
+    share = np.where(size > 0.0, y / np.where(size > 0.0, size, 1.0), 0.0)
+    along = float(np.mean(units * share)) / max(float(np.sqrt(np.mean(share**2))), 1e-300)
+    return abs(along) <= ALIKE * error.rms
