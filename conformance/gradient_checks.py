@@ -64,8 +64,8 @@ def _compared(
         return replace(result, outcome=Outcome.FAILED, message=whose + unusable)
     assert actual is not None
     kind = name.rpartition(".")[2] if check is Check.GRADIENT_PARAMETER else "input"
-    rule = _rule(gradient, kind, subject.variant.dtype, rules)
-    found = _measured(actual, gradient, rule)
+    rule = rule_of(gradient, kind, subject.variant.dtype, rules)
+    found = measured(actual, gradient, rule)
     result = replace(
         result,
         noise_rms=found.rms if rule.measure == "noise" else None,
@@ -122,7 +122,7 @@ def _unusable(name: str, gradient: Gradient, actual: Array | None, rules: Caps) 
     return ""
 
 
-def _rule(gradient: Gradient, of: str, dtype: Dtype, rules: Caps) -> GradientRule:
+def rule_of(gradient: Gradient, of: str, dtype: Dtype, rules: Caps) -> GradientRule:
     """The rule of the one reader; of several that of their sum, or the widest of their own."""
     own = [rules.gradient_rule_for(reader.op, of, dtype) for reader in gradient.readers]
     if len(own) == 1:
@@ -132,7 +132,7 @@ def _rule(gradient: Gradient, of: str, dtype: Dtype, rules: Caps) -> GradientRul
 
 
 @dataclass(frozen=True)
-class _Measured:
+class Measured:
     """The error of one gradient, in the unit of its rule."""
 
     rms: float
@@ -141,7 +141,7 @@ class _Measured:
     relative: float
 
 
-def _measured(actual: Array, gradient: Gradient, rule: GradientRule) -> _Measured:
+def measured(actual: Array, gradient: Gradient, rule: GradientRule) -> Measured:
     """Compare in blocks: the paper's fc6 has 37,748,736 weights."""
     found, expected, scale, masked = (
         None if values is None else values.reshape(-1)
@@ -163,8 +163,8 @@ def _measured(actual: Array, gradient: Gradient, rule: GradientRule) -> _Measure
             distance += float(np.sum((own - right) ** 2))
         size += float(np.sum(right**2))
     index = tuple(int(i) for i in np.unravel_index(place, actual.shape))
-    relative = float(np.sqrt(distance / size)) if np.isfinite(distance) else float("inf")
-    return _Measured(float(np.sqrt(squares / actual.size)), worst, index, relative)
+    relative = float(np.sqrt(distance / size)) if np.isfinite(distance) and size else float("inf")
+    return Measured(float(np.sqrt(squares / actual.size)), worst, index, relative)
 
 
 def _units(actual: Array, expected: Array, scale: Array | None, rule: GradientRule) -> Array:

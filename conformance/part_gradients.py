@@ -6,6 +6,8 @@ from pathlib import Path
 
 from conformance.caps import caps
 from conformance.checks import Subject
+from conformance.diagnosis.forward import is_wrong
+from conformance.diagnosis.gradients import GradientCase, diagnosed
 from conformance.gradient_checks import gradient_results
 from conformance.gradient_reference import GradientReference, gradient_reference
 from conformance.measure import Array
@@ -70,4 +72,15 @@ class GradientsPart:
         self, subject: Subject, given: Given, expected: Expected, own: Answer, others: Sequence[Answer]
     ) -> list[Result]:
         """One variant's gradients and loss against the oracle's; what others answered decides nothing."""
-        return gradient_results(subject, expected.reference, own.gradients, own.loss, caps())
+        results = gradient_results(subject, expected.reference, own.gradients, own.loss, caps())
+        if not any(map(is_wrong, results)):
+            return results
+        case = GradientCase(
+            network=given.network,
+            stated=given.training.loss,
+            reference=expected.reference,
+            tensors=read(given.weights),
+            x=read(given.input)[given.network.input.name],
+            variant=subject.variant,
+        )
+        return diagnosed(case, results, own.gradients, own.loss, caps())
