@@ -10,6 +10,7 @@ from conformance import measure
 from conformance.caps import caps
 from conformance.checks import Subject
 from conformance.colour import ColourAxes, colour_axes, coloured
+from conformance.diagnosis.colour import diagnosed
 from conformance.measure import Array
 from conformance.part import Given
 from conformance.results import Check, Divergence, Outcome, Result
@@ -66,7 +67,7 @@ class ColourPart:
         wide = {name: value.astype(np.float64) for name, value in single.items()}
         axes = ColourAxes(wide["eigenvalues"], wide["eigenvectors"])
         shifted = coloured(wide[TAP], axes, wide["draws"], stated)
-        return Expected(file, shifted, _scale(wide[TAP], axes, wide["draws"], stated))
+        return Expected(file, shifted, colour_scale(wide[TAP], axes, wide["draws"], stated))
 
     def ask(self, worker: Worker, given: Given, expected: Expected, folder: Path) -> Array:
         """What a worker makes of the images."""
@@ -111,14 +112,22 @@ class ColourPart:
             place=rule.place,
         )
         message = f"{divergence}; RMS {error.rms:.4g}, cap {rule.rms:g}"
-        return [replace(result, outcome=Outcome.FAILED, message=message, divergence=divergence)]
+        failed = replace(result, outcome=Outcome.FAILED, message=message, divergence=divergence)
+        stated, fed = (
+            _stated(given.network),
+            {name: own.astype(np.float64) for name, own in read(expected.file).items()},
+        )
+        assert stated is not None
+        axes = ColourAxes(fed["eigenvalues"], fed["eigenvectors"])
+        limits = (rule.rms, rule.max)
+        return [diagnosed(failed, actual, fed[TAP], axes, fed["draws"], stated, colour_scale, unit, limits)]
 
 
 def _stated(network: Network) -> PcaColour | None:
     return network.preprocessing.augmentation.pca_colour if network.preprocessing else None
 
 
-def _scale(images: Array, axes: ColourAxes, draws: Array, stated: PcaColour) -> Array:
+def colour_scale(images: Array, axes: ColourAxes, draws: Array, stated: PcaColour) -> Array:
     """The same sum over squares, and its root."""
     still = np.zeros_like(images)
     alone = [coloured(still, axes, draws * axis, stated)[:, :, :1, :1] for axis in np.eye(3)]

@@ -5,7 +5,7 @@ Each dropout is fed numbers of which none is 0, so that what it gives says which
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import ceil, prod
+from math import ceil, inf, prod
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from conformance import measure
 from conformance.caps import Rule, caps
 from conformance.checks import Subject
+from conformance.diagnosis.dropout import Behaviour, diagnosed
 from conformance.dropout import Mask, drawn_masks
 from conformance.measure import Array
 from conformance.part import Given
@@ -118,33 +119,60 @@ class DropoutPart:
         level = caps().random.level / (len(expected.read) * (1 + len(others)))
         results = []
         for layer in _dropouts(given.network):
-            message = _wrong(layer, expected, own, subject, level)
-            outcome = Outcome.FAILED if message else Outcome.PASSED
-            results.append(subject.result(layer.name, Check.DROPOUT, outcome, message))
+            operator = layer.operator
+            assert isinstance(operator, Dropout)
+            looked = Looked(expected, own, caps().rule_for("dropout", subject.variant, subject.version), level)
+            message = looked.wrong(Behaviour.of(operator))
+            result = subject.result(layer.name, Check.DROPOUT, Outcome.FAILED if message else Outcome.PASSED, message)
+            results.append(diagnosed(result, operator, looked.wrong, looked.off) if message else result)
         return results
 
 
-def _wrong(layer: Layer, expected: Expected, own: Answer, subject: Subject, level: float) -> str:
-    """The first thing that is wrong about one dropout, or nothing."""
-    operator, name = layer.operator, layer.name
-    assert isinstance(operator, Dropout)
-    x, keep = expected.read[name].astype(np.float64), 1.0 - operator.drop_probability
-    rule = caps().rule_for("dropout", subject.variant, subject.version)
-    scale = 1.0 if operator.convention == "test_time" else 1.0 / keep
-    drawn, again = own.drawn.get(name), own.drawn_again.get(name)
-    scaled = scale * x
-    looked_at = {
-        "evaluation": (own.evaluated.get(name), operator.evaluation_scale * x),
-        "told which elements to keep": (own.told.get(name), np.where(expected.masks[name], scaled, 0.0)),
-        "told to keep all": (own.all_kept.get(name), scaled),
-        "masks of its own": (drawn, _where_kept(drawn, scaled)),
-        "masks of its own, another seed": (again, _where_kept(again, scaled)),
-    }
-    for when, (actual, wanted) in looked_at.items():
-        if message := _off(actual, wanted, rule):
-            return f"{when}: {message}"
-    assert drawn is not None and again is not None
-    return _not_random(operator, drawn != 0, again != 0, level) or _shared(name, own.drawn)
+@dataclass(frozen=True)
+class Looked:
+    """One variant's answer, to be held against how a dropout may behave."""
+
+    expected: Expected
+    own: Answer
+    rule: Rule
+    level: float
+    """Of each test of what is random."""
+
+    def wrong(self, behaviour: Behaviour) -> str:
+        """The first thing that is other than that behaviour, or nothing."""
+        name, own = behaviour.name, self.own
+        for when, (actual, wanted) in self._looks(behaviour).items():
+            if message := _off(actual, wanted, self.rule):
+                return f"{when}: {message}"
+        drawn, again = own.drawn[name], own.drawn_again[name]
+        return _not_random(behaviour.drop_probability, drawn != 0, again != 0, self.level) or _shared(name, own.drawn)
+
+    def off(self, behaviour: Behaviour) -> float:
+        """The largest error against that behaviour, in ULP; infinite where there is nothing to compare."""
+        errors = [
+            measure.error_in(measure.ulp(actual.astype(np.float64), wanted)).worst
+            if actual is not None and actual.shape == wanted.shape
+            else inf
+            for actual, wanted in self._looks(behaviour).values()
+        ]
+        return max(errors)
+
+    def _looks(self, behaviour: Behaviour) -> dict[str, tuple[Array | None, Array]]:
+        """What was found, and what that behaviour would give."""
+        name, own = behaviour.name, self.own
+        x = self.expected.read[name].astype(np.float64)
+        scaled, mask = behaviour.training_scale * x, self.expected.masks[name]
+        evaluated, drawn, again = own.evaluated.get(name), own.drawn.get(name), own.drawn_again.get(name)
+        still = behaviour.evaluation_scale * x
+        told = np.where(mask != behaviour.mask_inverted, scaled, 0.0)
+        all_kept = np.zeros_like(scaled) if behaviour.mask_inverted else scaled
+        return {
+            "evaluation": (evaluated, _where_kept(evaluated, still) if behaviour.drops_always else still),
+            "told which elements to keep": (own.told.get(name), scaled if behaviour.keeps_all else told),
+            "told to keep all": (own.all_kept.get(name), all_kept),
+            "masks of its own": (drawn, scaled if behaviour.keeps_all else _where_kept(drawn, scaled)),
+            "masks of its own, another seed": (again, scaled if behaviour.keeps_all else _where_kept(again, scaled)),
+        }
 
 
 def _where_kept(actual: Array | None, wanted: Array) -> Array:
@@ -176,11 +204,11 @@ def _off(actual: Array | None, wanted: Array, rule: Rule) -> str:
     )
 
 
-def _not_random(operator: Dropout, kept: Mask, kept_again: Mask, level: float) -> str:
+def _not_random(drop_probability: float, kept: Mask, kept_again: Mask, level: float) -> str:
     """What is wrong about masks of a framework's own, from two seeds."""
     from scipy import stats  # late: it takes seconds, and most runs of the suite draw nothing
 
-    keep = 1.0 - operator.drop_probability
+    keep = 1.0 - drop_probability
     count, elements = int(kept.sum()), kept.size
     probability = stats.binomtest(count, elements, keep).pvalue
     if probability < level:
@@ -188,7 +216,7 @@ def _not_random(operator: Dropout, kept: Mask, kept_again: Mask, level: float) -
             f"expected to keep {keep:.3g} of the elements, found {count} of {elements}, which has a probability of "
             f"{probability:.2g}: less than {level:.2g} ({caps().random.place})"
         )
-    if operator.drop_probability == 0:
+    if drop_probability == 0:
         return ""
     if np.array_equal(kept, kept_again):
         return "expected another mask from another seed, found the same"

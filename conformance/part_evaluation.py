@@ -9,6 +9,7 @@ import numpy as np
 
 from conformance.caps import caps
 from conformance.checks import Subject
+from conformance.diagnosis.evaluation import diagnosed
 from conformance.evaluation import Average, mean, top_error_percent
 from conformance.evaluation_oracle import Prediction, Predictions, predictions, whole_images
 from conformance.measure import Array, effective_bits
@@ -89,8 +90,12 @@ class EvaluationPart:
             reason = f"no other variant in {dtype} to compare with"
             return [subject.result(self.name, Check.TRAINING, Outcome.SKIPPED, reason)]
         first = _judged(own[0], wanted.first, [other[0] for other in others], dtype)
+        probabilities = _seen(_result(subject, PROBABILITIES, first, wanted.first), first, wanted.mirrored)
+        if first.diverged:
+            tensors, images = read(expected.weights[0]), read(expected.images)["images"]
+            probabilities = diagnosed(probabilities, own[0], first, given.network, stated, tensors, images)
         results = [
-            _seen(_result(subject, PROBABILITIES, first, wanted.first), first, wanted.mirrored),
+            probabilities,
             *(_top_error(subject, k, own[0], wanted, first) for k in (1, 5)),
         ]
         if wanted.together is not None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from conformance.caps import caps
 from conformance.checks import Subject
+from conformance.diagnosis.trajectory import Files, diagnosed
 from conformance.part import Given
 from conformance.results import Check, Outcome, Result
 from conformance.resume import differences, replayed
@@ -23,6 +24,9 @@ from impls.protocol import Start, State, Train
 from impls.training import VELOCITY
 from spec.exits import InputError
 from spec.tensors import read
+
+#: States of all steps that take so much at most are kept until they have been compared: a diagnosis looks at them.
+KEPT_BYTES = 2**28
 
 
 class TrajectoryPart:
@@ -68,6 +72,9 @@ class TrajectoryPart:
             reason = f"no other variant in {dtype} to compare with"
             return [subject.result(self.name, Check.TRAINING, Outcome.SKIPPED, reason)]
         results = trajectory_results(subject, expected.course, own, usual, caps().trajectory)
+        if own.resumed_state is not None:
+            files = Files(expected.batches, own.states, own.resumed_state)
+            results = diagnosed(results, given.network, given.training, read(given.weights), files)
         if expected.unseen:
             unseen = ", ".join(f"{what} ({seen:.2g} caps at most)" for what, seen in expected.unseen.items())
             reason = f"too few caps apart to be told from what the spec states: {unseen}"
@@ -86,15 +93,20 @@ def _trained(worker: Worker, expected: Expected, folder: Path) -> Answer:
         files.append(folder / f"state-{step}.safetensors")
         worker.write(State(str(files[-1])))
         strays.append(state_strays(read(files[-1]), read(expected.states[step])))
-        if step not in (middle - 1, steps - 1):
+        if files[-1].stat().st_size * steps > KEPT_BYTES and step not in (middle - 1, steps - 1):
             files[-1].unlink()
+    kept = [path for path in files if path.exists()]
+    states = kept if len(kept) == steps else []
+    end = folder / "resumed.safetensors"
     resumed = partial(replayed, worker, files[middle - 1], expected.batches[middle:])
-    first = resumed(folder / "resumed.safetensors")
+    first = resumed(end)
     different = differences(first, read(files[-1]))
     if different and differences(resumed(folder / "again.safetensors"), first):
         # What differs from run to run may differ after a break; it is then judged by its errors.
-        return Answer(losses, strays, resumed_strays=state_strays(first, read(expected.states[-1])))
-    return Answer(losses, strays, resumed=_by_parameter(different, f"after step {steps}, resumed after step {middle}"))
+        again = state_strays(first, read(expected.states[-1]))
+        return Answer(losses, strays, resumed_strays=again, states=states, resumed_state=end)
+    messages = _by_parameter(different, f"after step {steps}, resumed after step {middle}")
+    return Answer(losses, strays, resumed=messages, states=states, resumed_state=end)
 
 
 def _by_parameter(different: Mapping[str, str], when: str) -> dict[str, str]:

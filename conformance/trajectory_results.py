@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
+from pathlib import Path
 
 from conformance.caps import Trajectory
 from conformance.checks import Subject
@@ -44,6 +45,9 @@ class Answer:
     """What is other, by parameter, where training went on from a state that was read, written and loaded."""
     resumed_strays: Mapping[str, Strays] = field(default_factory=dict)
     """Errors after the last step so reached, of a framework that does not give the same bits again anyway."""
+    states: Sequence[Path] = ()
+    """After every step, of a small network: what a diagnosis looks at."""
+    resumed_state: Path | None = None
 
 
 @dataclass(frozen=True)
