@@ -85,6 +85,7 @@ def _parser() -> Arguments:
         help="paper, scaled, or a safetensors file; default: paper (if the spec has it), scaled",
     )
     add("--original", metavar="MODEL.onnx", help="the file that --spec and --weights were imported from, run beside")
+    add("--output-name", metavar="NAME", help="the value of --original that is the network's output, as for its import")
     add(
         "--inputs",
         type=words(get_args(InputKind)),

@@ -1,7 +1,8 @@
 """Compares the traces of a variant with the oracle: one result a tap and check."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from statistics import median_low
 
 import numpy as np
@@ -14,6 +15,7 @@ from conformance.reference import LayerReference, Reference
 from conformance.results import Case, Check, Divergence, Outcome, Result
 from conformance.running_sum import running_sum_bound
 from conformance.storage import is_stored
+from conformance.strays import Stray, stray
 from conformance.usual import usual_error, widened
 from impls.frameworks import Variant
 from spec.network import Network
@@ -58,14 +60,27 @@ def local_results(subject: ForwardSubject, trace: Mapping[str, Array], caps: Cap
     return [_local(subject, layer.name, trace.get(layer.name), caps) for layer in subject.network.layers]
 
 
+@dataclass(frozen=True)
+class Chain:
+    """The taps of a run end to end, and how far each is from the oracle's: it is compared, and compared with."""
+
+    taps: Mapping[str, Array]
+    strays: Mapping[str, Stray]
+
+    @classmethod
+    def of(cls, taps: Mapping[str, Array], reference: Reference) -> "Chain":
+        """That of the taps of a trace."""
+        known = reference.end_to_end
+        return cls(taps, {tap: stray(value, known[tap]) for tap, value in taps.items() if tap in known})
+
+
 def end_to_end_results(
-    subject: ForwardSubject, trace: Mapping[str, Array], others: Iterable[Mapping[str, Array]], check: Check, caps: Caps
+    subject: ForwardSubject, own: Chain, others: Sequence[Chain], check: Check, caps: Caps
 ) -> list[Result]:
-    """Every tap against the float64 chain; `others` are the traces of the other variants of the same precision."""
-    others = list(others)
+    """Every tap against the float64 chain; `others` are those of the other variants of the same precision."""
     taps = [layer.name for layer in subject.network.layers]
     return [
-        _end_to_end(subject, tap, trace.get(tap), [other[tap] for other in others if tap in other], check, caps)
+        _end_to_end(subject, tap, own, [other.strays[tap] for other in others if tap in other.strays], check, caps)
         for tap in (taps if check is Check.END_TO_END else taps[-1:])
     ]
 
@@ -275,38 +290,39 @@ _MEASURES: dict[str, Callable[[Array, LayerReference, Rule], Measured]] = {
 
 
 def _end_to_end(
-    subject: ForwardSubject, tap: str, actual: Array | None, others: list[Array], check: Check, caps: Caps
+    subject: ForwardSubject, tap: str, chain: Chain, others: Sequence[Stray], check: Check, caps: Caps
 ) -> Result:
-    expected = subject.reference.end_to_end[tap]
-    unusable = _unusable(subject, tap, check, actual, expected)
-    if unusable is not None or actual is None:
-        return unusable or subject.result(tap, check, Outcome.FAILED)
-    actual64 = actual.astype(np.float64)
-    relative = measure.relative_rms(actual64, expected)
-    peers = [other.astype(np.float64) for other in others if other.shape == expected.shape]
-    if subject.variant.dtype != "tf32":
-        peers.append(subject.reference.yardstick[tap].astype(np.float64))
-    peers = [peer for peer in peers if np.all(np.isfinite(peer))]
+    reference = subject.reference
+    expected = reference.end_to_end[tap]
+    unusable = _unusable(subject, tap, check, chain.taps.get(tap), expected)
+    if unusable is not None:
+        return unusable
+    own, size = chain.strays[tap], reference.sizes[tap]
+
+    def relative_to(rms: float) -> float:
+        return rms / size if size else (inf if rms else 0.0)
+
+    relative = relative_to(own.rms)
+    peers = [*others, *([reference.strays[tap]] if subject.variant.dtype != "tf32" else [])]
+    peers = [peer for peer in peers if not peer.unusable and isfinite(peer.rms)]
     bits = measure.effective_bits(relative)
     result = replace(subject.result(tap, check, Outcome.PASSED), effective_bits=bits, rms=relative)
     rule = caps.end_to_end
-    if not peers and np.isfinite(relative):
+    if not peers and isfinite(relative):
         message = f"no other variant in {subject.variant.dtype} to compare with"
         return replace(result, outcome=Outcome.SKIPPED, message=message)
-    usual = usual_error([max(measure.relative_rms(peer, expected), rule.floor) for peer in peers] or [rule.floor])
+    usual = usual_error([max(relative_to(peer.rms), rule.floor) for peer in peers] or [rule.floor])
     # The peers' errors, not its own, say over how many elements errors are spread: no fault may widen its own cap.
     # Their median, so that one broken peer does not widen everyone's.
-    spread = [measure.effective_elements(peer - expected) for peer in peers] or [float(expected.size)]
-    elements = median_low(spread)
+    elements = median_low([peer.elements for peer in peers] or [float(expected.size)])
     factor = widened(rule, elements)
     result = replace(result, worst=relative / usual, unit="of the usual relative RMS error")
     if relative <= factor * usual:
         return result
-    index = measure.error_in(actual64 - expected).index
     divergence = Divergence(
-        index=index,
-        actual=float(actual64[index]),
-        expected=float(expected[index]),
+        index=own.index,
+        actual=own.actual,
+        expected=own.expected,
         found=relative / usual,
         unit=f"times the usual relative RMS error {usual:.3g}",
         cap=factor,

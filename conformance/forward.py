@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conformance.caps import caps
-from conformance.checks import ForwardSubject, end_to_end_results, local_results
+from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results
 from conformance.diagnosis.forward import diagnosed
 from conformance.measure import Array
 from conformance.participants import Files, Participant, errored, threads_for
@@ -26,8 +26,8 @@ class Traces:
     """What one variant returned for one case."""
 
     local: Mapping[str, Array] | None = None
-    end_to_end: Mapping[str, Array] | None = None
-    untapped: Mapping[str, Array] = field(default_factory=dict)
+    end_to_end: Chain | None = None
+    untapped: Chain = field(default_factory=lambda: Chain({}, {}))
     repeats: Mapping[Check, Sequence[Mapping[str, Array]]] = field(default_factory=dict)
     """The same traces again."""
     error: WorkerError | None = None
@@ -40,24 +40,22 @@ def run_forward(participants: Sequence[Participant], files: Files, expected: Ref
     with tempfile.TemporaryDirectory(prefix="lockstep-case-") as folder, threads_for(participants) as pool:
         substitutes = Path(folder) / "substitutes.safetensors"
         write(substitutes, expected.substitutes)
-        traces = list(pool.map(lambda participant: traced(participant, files, substitutes), participants))
-        return [
-            compared(
-                ForwardSubject(**vars(participant.subject(files.case)), reference=expected),
-                own,
-                [
-                    other.end_to_end
-                    for peer, other in zip(participants, traces, strict=True)
-                    if other.end_to_end is not None
-                    and peer is not participant
-                    and peer.entrant.variant.dtype == participant.entrant.variant.dtype
-                ],
-            )
-            for participant, own in zip(participants, traces, strict=True)
-        ]
+        traces = list(pool.map(lambda participant: traced(participant, files, substitutes, expected), participants))
+
+        def judged(participant: Participant, own: Traces) -> list[Result]:
+            others = [
+                other.end_to_end
+                for peer, other in zip(participants, traces, strict=True)
+                if other.end_to_end is not None
+                and peer is not participant
+                and peer.entrant.variant.dtype == participant.entrant.variant.dtype
+            ]
+            return compared(ForwardSubject(**vars(participant.subject(files.case)), reference=expected), own, others)
+
+        return list(pool.map(judged, participants, traces))
 
 
-def compared(subject: ForwardSubject, own: Traces, others: Sequence[Mapping[str, Array]]) -> list[Result]:
+def compared(subject: ForwardSubject, own: Traces, others: Sequence[Chain]) -> list[Result]:
     """All results of one variant on one case."""
     if own.error is not None:
         return [errored(subject, "", Check.RUN, own.error)]
@@ -75,27 +73,27 @@ def compared(subject: ForwardSubject, own: Traces, others: Sequence[Mapping[str,
     else:
         found = diagnosed(subject, local_results(subject, own.local, rules), own.local, rules)
         results = with_bits(subject, found, own.local, again(Check.LOCAL), rules)
-    for check, trace in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
-        if trace is None:
+    for check, chain in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
+        if chain is None:
             results += skipped(check)
         else:
-            found = end_to_end_results(subject, trace, others, check, rules)
-            results += with_bits(subject, found, trace, again(check), rules)
+            found = end_to_end_results(subject, chain, others, check, rules)
+            results += with_bits(subject, found, chain.taps, again(check), rules)
     return results
 
 
-def traced(participant: Participant, files: Files, substitutes: Path) -> Traces:
+def traced(participant: Participant, files: Files, substitutes: Path, expected: Reference) -> Traces:
     """All traces of one case; an error of the worker becomes part of them."""
     participant.settings.progress(f"{files.case}: {participant.entrant.variant.framework}")
     try:
-        return _traces(participant, files, substitutes)
+        return _traces(participant, files, substitutes, expected)
     except WorkerError as error:
         return Traces(error=error)
     except (OSError, ValueError) as error:
         return Traces(error=WorkerError("nonsense", f"trace: {error}"))
 
 
-def _traces(participant: Participant, files: Files, substitutes: Path) -> Traces:
+def _traces(participant: Participant, files: Files, substitutes: Path, expected: Reference) -> Traces:
     participant.load(files)
     hello = participant.hello()
     taps = [layer.name for layer in participant.network.layers]
@@ -111,8 +109,8 @@ def _traces(participant: Participant, files: Files, substitutes: Path) -> Traces
     first = {check: runs[0] for check, runs in found.items()}
     return Traces(
         local=first.get(Check.LOCAL),
-        end_to_end=first.get(Check.END_TO_END),
-        untapped=first[Check.UNTAPPED],
+        end_to_end=Chain.of(first[Check.END_TO_END], expected) if Check.END_TO_END in first else None,
+        untapped=Chain.of(first[Check.UNTAPPED], expected),
         repeats={check: runs[1:] for check, runs in found.items()},
         skipped=NO_SUBSTITUTES if hello.taps else OUTPUT_ALONE,
     )

@@ -94,6 +94,10 @@ def original_of(options: Namespace, tell: Callable[[str], None]) -> list[Entrant
     Raises InputError, and NotRunError where an environment cannot be made.
     """
     if not options.original:
+        if options.output_name:
+            raise InputError(
+                "--output-name: expected --original MODEL.onnx beside it, whose output it names, found none"
+            )
         return []
     model = Path(options.original)
     if not model.is_file():
@@ -105,4 +109,5 @@ def original_of(options: Namespace, tell: Callable[[str], None]) -> list[Entrant
         )
     python = pythons_of(["onnx"], [pair for pair in options.python if pair[0] == "onnx"], options.locked, tell)["onnx"]
     variant = Variant("original", options.device, options.dtype, "file", "original")
-    return [Entrant(variant, tuple(framework_command("onnx_file", python)), model.resolve())]
+    output = [options.output_name] if options.output_name else []
+    return [Entrant(variant, (*framework_command("onnx_file", python), *output), model.resolve())]

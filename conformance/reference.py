@@ -1,12 +1,14 @@
 """What every tap of a case should be: the oracle's chains, made once and shared by all variants."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from conformance.oracle import Array, Tensors, evaluate, noise_scale
 from conformance.storage import stored
+from conformance.strays import Stray, rms, strays
 from impls.frameworks import Dtype
 from spec.network import Network
 from spec.shapes import Layer
@@ -44,6 +46,16 @@ class Reference:
     """Every tap of the same chain in NumPy's float32, each rounded as it is stored: how far correct variants stray."""
     tensors: Tensors
     """What all operators hold, rounded as it is stored."""
+
+    @cached_property
+    def strays(self) -> dict[str, Stray]:
+        """How far the yardstick is from the oracle's chain, tap by tap."""
+        return strays(self.yardstick, self.end_to_end)
+
+    @cached_property
+    def sizes(self) -> dict[str, float]:
+        """The RMS of every tap of the oracle's chain."""
+        return {tap: rms(value) for tap, value in self.end_to_end.items()}
 
 
 def reference(network: Network, tensors: Tensors, x: Float32, dtype: Dtype = "float32") -> Reference:

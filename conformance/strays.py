@@ -1,4 +1,4 @@
-"""How far the tensors of a training step are from the oracle's, in one pass over tensors of any size."""
+"""How far the tensors of a run are from the oracle's, in one pass over tensors of any size."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,7 @@ from math import inf, isfinite, sqrt
 
 import numpy as np
 
-from conformance.measure import Array
-
-#: Elements that are compared at once: few stay in the cache, and are too few for BLAS to wait for a second thread.
-BLOCK = 1 << 13
+from conformance.measure import BLOCK, Array, norm
 
 
 @dataclass(frozen=True)
@@ -64,13 +61,8 @@ def stray(actual: Array | None, expected: Array) -> Stray:
 
 
 def rms(values: Array) -> float:
-    """The root of the mean of the squares, block by block."""
-    flat = values.reshape(-1)
-    squares = 0.0
-    for start in range(0, flat.size, BLOCK):
-        block = flat[start : start + BLOCK].astype(np.float64, copy=False)
-        squares += float(block @ block)
-    return sqrt(squares / flat.size)
+    """The root of the mean of the squares."""
+    return norm(values) / sqrt(values.size)
 
 
 def _unusable(actual: Array | None, expected: Array) -> str:

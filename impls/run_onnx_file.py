@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 from onnxruntime import InferenceSession, SessionOptions
 
 from impls.protocol import Load, RefusedError
@@ -21,6 +22,10 @@ class OnnxFileRunner(OnnxRunner):
     """The ONNX Runtime runner for a model that nobody generated. It shows its output, and no tap before that."""
 
     taps = False
+
+    def __init__(self, output: str | None = None) -> None:
+        self.output = output
+        """The value that is compared: an output of the model, or any other; none if it has one output only."""
 
     def load(self, request: Load) -> None:
         require_device(request.device, self.devices(), "onnx")
@@ -35,6 +40,14 @@ class OnnxFileRunner(OnnxRunner):
         settings = CUDA_SETTINGS | {"use_tf32": str(int(request.dtype == "tf32"))}
         provider = (PROVIDERS[request.device], settings if request.device == "cuda" else {})
         self.session = InferenceSession(request.source, options, providers=[provider])
+        outputs = [entry.name for entry in self.session.get_outputs()]
+        if self.output is None and len(outputs) > 1:
+            found = ", ".join(outputs)[:200]
+            raise RefusedError("bad_request", f"expected --output-name beside a file of several outputs, found {found}")
+        self.output = self.output or outputs[0]
+        if self.output not in outputs:
+            model = _with_output(request.source, self.output)
+            self.session = InferenceSession(model, options, providers=[provider])
         if provider[0] not in self.session.get_providers():
             raise RefusedError("missing_device", f"no {request.device} device for onnx; {provider[0]} did not start")
         inputs = self.session.get_inputs()
@@ -71,7 +84,7 @@ class OnnxFileRunner(OnnxRunner):
         if len(x) % size:
             raise RefusedError("unsupported", f"expected a batch in multiples of the file's {size}, found {len(x)}")
         parts = [
-            self.session.run(None, {self.entry.name: x[start : start + size]} | self.others)[0]
+            self.session.run([self.output], {self.entry.name: x[start : start + size]} | self.others)[0]
             for start in range(0, len(x), size)
         ]
         y = np.concatenate(parts)
@@ -79,6 +92,15 @@ class OnnxFileRunner(OnnxRunner):
             raise RefusedError("failed", f"expected outputs of {list(self.output_shape)}, found {list(y.shape)}")
         value: Array = y.reshape(len(x), *self.output_shape)
         return value
+
+
+def _with_output(path: str, output: str) -> bytes:
+    """The model with one more of its values as an output."""
+    model = onnx.load(path)
+    if all(output not in node.output for node in model.graph.node):
+        raise RefusedError("bad_request", f"expected an output that a node of the file computes, found {output!r:.80}")
+    model.graph.output.append(onnx.ValueInfoProto(name=output))
+    return bytes(model.SerializeToString())
 
 
 def _fits(stated: list[Any], shape: tuple[int, ...]) -> bool:

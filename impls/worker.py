@@ -121,15 +121,18 @@ def _request(line: str) -> dict[str, Any]:
     return request
 
 
-def framework_runner(framework: str) -> Runner:
-    """The runner of a framework that comes with Lockstep; raises RefusedError where the framework is missing."""
+def framework_runner(framework: str, *words: str) -> Runner:
+    """The runner of a framework that comes with Lockstep; raises RefusedError where the framework is missing.
+
+    `words`: what this runner has to be told beside requests.
+    """
     try:
         module = importlib.import_module(f"impls.run_{framework}")
     except ImportError as error:
         raise RefusedError(
             "missing_framework", f"{framework} cannot be imported by {sys.executable}: {error}"
         ) from None
-    runner: Runner = module.Runner()
+    runner: Runner = module.Runner(*words)
     return runner
 
 
@@ -211,4 +214,4 @@ def _refusal(kind: str, message: str) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], partial(framework_runner, sys.argv[1]))
+    serve(sys.argv[1], partial(framework_runner, *sys.argv[1:]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from conformance.caps import caps
-from conformance.checks import ForwardSubject, end_to_end_results, local_results, observed_precision
+from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results, observed_precision
 from conformance.expected import write_expected
 from conformance.measure import relative_rms
 from conformance.meta.faults import FAULTS, Fault, Tensors
@@ -132,10 +132,10 @@ def test_a_sum_that_is_rounded_before_its_bias_is_added_passes_only_where_that_i
 
 def test_end_to_end_a_chain_of_bfloat16_is_the_usual_and_ten_times_its_error_is_not() -> None:
     right = expected().yardstick
-    assert failed(end_to_end_results(of(), right, [], Check.END_TO_END, caps())) == {}
+    assert failed(end_to_end_results(of(), Chain.of(right, expected()), [], Check.END_TO_END, caps())) == {}
     exact = expected().end_to_end["fc8"]
     wrong = right | {"fc8": stored((exact + 10 * (right["fc8"] - exact)).astype(np.float32), "bf16")}
-    assert set(failed(end_to_end_results(of(), wrong, [], Check.END_TO_END, caps()))) == {"fc8"}
+    assert set(failed(end_to_end_results(of(), Chain.of(wrong, expected()), [], Check.END_TO_END, caps()))) == {"fc8"}
 
 
 def test_every_operator_that_the_alexnets_lack_passes_too() -> None:

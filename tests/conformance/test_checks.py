@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from conformance.caps import caps
-from conformance.checks import ForwardSubject, end_to_end_results, local_results, observed_precision
+from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results, observed_precision
 from conformance.reference import LayerReference, Reference, reference
 from conformance.results import Check, Outcome, Result
 from impls.frameworks import Dtype
@@ -300,7 +300,8 @@ def test_the_cap_of_a_sliding_sum_is_that_of_its_element() -> None:
 
 
 def end_to_end(trace: Trace, others: list[Trace], of: ForwardSubject, check: Check = Check.END_TO_END) -> list[Result]:
-    return end_to_end_results(of, trace, others, check, caps())
+    chains = [Chain.of(each, of.reference) for each in (trace, *others)]
+    return end_to_end_results(of, chains[0], chains[1:], check, caps())
 
 
 def with_yardstick(relative: float, dtype: Dtype = "float32") -> ForwardSubject:

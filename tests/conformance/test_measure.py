@@ -189,6 +189,9 @@ def test_log_units_let_a_probability_vanish_only_if_float32_cannot_say_it() -> N
     expected = np.array([[1.0, 1e-170]])
     for right in (0.0, 1e-44):
         assert measure.log_units(np.array([[1.0, right]]), expected, logits).tolist() == [[0.0, 0.0]]
+    # TensorFlow's softmax gives 0 for exp(-86.7), which is just above the smallest normal number; never for twice that.
+    assert measure.log_units(np.array([[1.0, 0.0]]), np.array([[1.0, 2.3e-38]]), logits).tolist() == [[0.0, 0.0]]
+    assert measure.error_in(measure.log_units(np.array([[1.0, 0.0]]), np.array([[1.0, 2.4e-38]]), logits)).worst == inf
     for wrong in (1e-30, -1e-30, -1.0, nan):
         assert measure.error_in(measure.log_units(np.array([[1.0, wrong]]), expected, logits)).worst > 16
     assert measure.error_in(measure.log_units(np.array([[0.0, 1.0]]), np.array([[0.5, 0.5]]), logits)).worst == inf

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from conformance.caps import caps
-from conformance.checks import end_to_end_results, local_results
+from conformance.checks import Chain, end_to_end_results, local_results
 from conformance.repeats import digest, with_bits
 from conformance.results import Check, Result
 from tests.conformance.synthetic import (
@@ -92,7 +92,7 @@ def test_a_tap_that_is_no_such_tensor_again_is_infinitely_far(wrong: np.ndarray 
 def test_end_to_end_repeats_are_measured_as_the_relative_error_is() -> None:
     first, again = end_to_end_trace(narrow_reference(), 1e-6), dict(LOCAL)
     again["fc8"] = first["fc8"] * np.float32(1.001)
-    results = end_to_end_results(subject(), first, [], Check.UNTAPPED, caps())
+    results = end_to_end_results(subject(), Chain.of(first, narrow_reference()), [], Check.UNTAPPED, caps())
     (own,) = with_bits(subject(), results, first, [again], caps())
     assert own.repeat_rms == pytest.approx(1e-3, rel=1e-3)
     assert own.rms == pytest.approx(1e-6, rel=0.1)

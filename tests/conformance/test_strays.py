@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from conformance.caps import caps
-from conformance.measure import effective_elements
-from conformance.strays import BLOCK, Stray, rms, stray
+from conformance.measure import BLOCK, effective_elements
+from conformance.strays import Stray, rms, stray
 from conformance.usual import judged, usual_error
 
 RANDOM = np.random.default_rng(0)

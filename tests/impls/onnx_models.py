@@ -34,11 +34,12 @@ def save(
     nodes: list[onnx.NodeProto],
     tensors: list[onnx.TensorProto],
     shape: tuple[int | str, ...] = (1, 3, 9, 7),
+    more: tuple[str, ...] = (),
 ) -> None:
-    """Write a model whose last node gives its output."""
+    """Write a model whose last node gives its output, behind those in `more`."""
     entries = helper.make_tensor_value_info("x", FLOAT, shape)
-    output = helper.make_tensor_value_info(nodes[-1].output[0], FLOAT, None)
-    graph = helper.make_graph(nodes, name, [entries], [output], tensors)
+    outputs = [helper.make_tensor_value_info(value, FLOAT, None) for value in (*more, nodes[-1].output[0])]
+    graph = helper.make_graph(nodes, name, [entries], outputs, tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
     (folder / f"{name}.onnx").write_bytes(model.SerializeToString())
 
@@ -135,6 +136,14 @@ def main(folder: Path) -> None:
             node("Sum", "a b c", "y"),
         ],
         [tensor("kernel", 3, 3, 3, 3)],
+    )
+    save(
+        folder,
+        "two_outputs",
+        13,
+        [node("Relu", "x", "a"), node("Mul", "a half", "b"), node("Tanh", "b", "y")],
+        [numpy_helper.from_array(np.array(0.5, np.float32), "half")],
+        more=("a",),
     )
     save(folder, "open", 13, [node("Relu", "x", "y")], [], shape=("batch", 3, "height", "width"))
     save(folder, "wrong_size", 13, [node("Gemm", "x w", "y", transB=1)], [tensor("w", 4, 5)], shape=(1, 6))

@@ -119,10 +119,12 @@ def test_tensors_are_read_from_a_file_beside_the_model(onnx_python: Path, models
     np.testing.assert_array_equal(weights[f"{network.output}.scale"], np.array([1, 2, 3], np.float32))
 
 
-def beside_original(spec: Path, weights: Path, model: Path, folder: Path) -> tuple[int, list[dict[str, str]]]:
+def beside_original(
+    spec: Path, weights: Path, model: Path, folder: Path, *options: str
+) -> tuple[int, list[dict[str, str]]]:
     """The exit code of the suite with the original beside the generated source, and the original's results."""
     command = [sys.executable, "-m", "conformance", "--spec", spec, "--weights", weights, "--original", model]
-    more = ["--frameworks", "onnx", "--locked", "--lanes", "forward", "--inputs", "noise", "--report", folder]
+    more = ["--frameworks", "onnx", "--locked", "--lanes", "forward", "--inputs", "noise", "--report", folder, *options]
     done = subprocess.run([*map(str, command), *map(str, more)], cwd=ROOT, capture_output=True, text=True, check=False)
     report = json.loads((folder / "conformance.json").read_text(encoding="utf-8"))
     return done.returncode, [result for result in report["results"] if result["framework"] == "original"]
@@ -143,6 +145,34 @@ def test_an_original_is_compared_by_its_output(onnx_python: Path, models: Path, 
     assert [result["outcome"] for result in results if result["check"] == "untapped"] == ["failed"]
 
 
+@pytest.mark.parametrize("name", ["y", "b"])
+def test_an_original_is_compared_by_the_value_that_was_imported(
+    name: str, onnx_python: Path, models: Path, tmp_path: Path
+) -> None:
+    """`y` is the second output of the file, and `b` is none of its outputs."""
+    model, option = models / "two_outputs.onnx", ("--output-name", name)
+    network, _ = imported(onnx_python, model, tmp_path, *option)
+    spec, weights = tmp_path / "two_outputs.yaml", tmp_path / "two_outputs.safetensors"
+    code, results = beside_original(spec, weights, model, tmp_path, *option)
+    assert code == 0
+    untapped = [(result["tap"], result["outcome"]) for result in results if result["check"] == "untapped"]
+    assert untapped == [(network.output, "passed")]
+
+
+def test_a_file_of_several_outputs_is_not_compared_by_whichever_is_first(
+    onnx_python: Path, models: Path, tmp_path: Path
+) -> None:
+    model = models / "two_outputs.onnx"
+    imported(onnx_python, model, tmp_path, "--output-name", "y")
+    spec, weights = tmp_path / "two_outputs.yaml", tmp_path / "two_outputs.safetensors"
+    code, results = beside_original(spec, weights, model, tmp_path)
+    assert (code, [result["outcome"] for result in results]) == (3, ["errored"])
+    assert "expected --output-name beside a file of several outputs, found a, y" in results[0]["message"]
+    code, results = beside_original(spec, weights, model, tmp_path, "--output-name", "a")
+    assert code == 1
+    assert [result["outcome"] for result in results if result["check"] == "untapped"] == ["failed"]
+
+
 def test_an_original_needs_its_weights(models: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "conformance", "--spec", "alexnet_narrow", "--original", models / "old.onnx"]
     done = subprocess.run([*map(str, command)], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -155,14 +185,34 @@ def test_an_open_shape_is_stated_by_an_option(onnx_python: Path, models: Path, t
     assert network.input.shape == (3, 20, 30)
 
 
-@pytest.mark.parametrize("name", LIGHT)
-def test_the_networks_of_the_onnx_package_have_their_totals(name: str, onnx_python: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="session")
+def light(onnx_python: Path) -> Path:
+    """The folder of the models that the onnx package ships."""
     asked = "import onnx, pathlib; print(pathlib.Path(onnx.__file__).parent / 'backend' / 'test' / 'data' / 'light')"
-    folder = subprocess.run([onnx_python, "-c", asked], capture_output=True, text=True, check=True).stdout.strip()
+    done = subprocess.run([onnx_python, "-c", asked], capture_output=True, text=True, check=True)
+    return Path(done.stdout.strip())
+
+
+@pytest.mark.parametrize("name", LIGHT)
+def test_the_networks_of_the_onnx_package_have_their_totals(
+    name: str, onnx_python: Path, light: Path, tmp_path: Path
+) -> None:
     spec = tmp_path / f"{name}.yaml"
-    done = run(onnx_python, Path(folder) / f"light_{name}.onnx", "-o", spec)
+    done = run(onnx_python, light / f"light_{name}.onnx", "-o", spec)
     assert done.returncode == 0, done.stderr
     assert load(spec).parameters == LIGHT[name]
+
+
+def test_a_network_of_the_onnx_package_agrees_with_its_file(onnx_python: Path, light: Path, tmp_path: Path) -> None:
+    """The smallest of the six, with weights that are drawn: those of the file are all equal."""
+    model, program = tmp_path / "squeezenet.onnx", ROOT / "tests" / "impls" / "onnx_light_models.py"
+    subprocess.run([onnx_python, program, light / "light_squeezenet.onnx", model], check=True)
+    network, _ = imported(onnx_python, model, tmp_path)
+    spec, weights = tmp_path / "squeezenet.yaml", tmp_path / "squeezenet.safetensors"
+    code, results = beside_original(spec, weights, model, tmp_path, "--batch", "1")
+    assert code == 0
+    untapped = [(result["tap"], result["outcome"]) for result in results if result["check"] == "untapped"]
+    assert untapped == [(network.output, "passed")]
 
 
 def test_all_nodes_that_a_spec_cannot_say_are_listed(onnx_python: Path, models: Path, tmp_path: Path) -> None:
