@@ -60,7 +60,7 @@ def _numeric(cell: Cell, numerics: Numerics, place: str) -> Action:
     tap = numerics.decided_by
     if tap is None or numerics.verdict is NumericVerdict.ERRORED:
         return Action(place, str(numerics.verdict), (numerics.reason,), _command(cell, "--numerics-only"))
-    what = [f"where: {_tap(tap)}"]
+    what = [*tap.explained[:1], f"where: {_tap(tap)}"]
     first = numerics.first_moved
     if first is not None and first != tap:
         what.append(f"first that moved: {_tap(first)}")

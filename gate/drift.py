@@ -8,6 +8,7 @@ from statistics import median
 import numpy as np
 from scipy.stats import f
 
+from conformance.diagnosis.words import sentences
 from conformance.matrix import words
 from conformance.measure import UNIT, precision_class
 from conformance.results import Check
@@ -176,12 +177,19 @@ def _newly_failing(tap: TapDrift, pairs: Sequence[tuple[ReportedResult, Reported
     if not failing:
         return None
     message = f"{len(failing)} of {len(pairs)} cases, {failing[0].case}: {failing[0].message}"
-    changed = replace(tap, moved=not tap.identical, message=message)
+    changed = replace(tap, moved=not tap.identical, message=message, explained=_explained(failing))
     if tap.is_by_itself and _sums(tap) and _is_coarser(tap) and _is_rounding(pairs):
         change = f"precision {tap.class_before} → {tap.class_after}"
         return replace(changed, verdict=NumericVerdict.PRECISION, change=change)
     change = "the same bits, judged otherwise" if tap.identical else _semantics(tap, failing)
     return replace(changed, verdict=NumericVerdict.DIVERGED, change=change)
+
+
+def _explained(failing: Sequence[ReportedResult]) -> tuple[str, ...]:
+    """The diagnosis of a case that has an explanation, if any has; else of one that was diagnosed at all."""
+    diagnosed = [result for result in failing if result.tried is not None]
+    chosen = next((result for result in diagnosed if result.explanations), diagnosed[0] if diagnosed else None)
+    return tuple(sentences(chosen.model_dump())) if chosen else ()
 
 
 def _semantics(tap: TapDrift, failing: Sequence[ReportedResult]) -> str:

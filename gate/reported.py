@@ -24,6 +24,16 @@ class _Read(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, allow_inf_nan=False)
 
 
+class ReportedExplanation(_Read):
+    """One change that would explain a failure."""
+
+    change: str
+    before: float | None
+    after: float | None
+    unit: str
+    note: str
+
+
 class ReportedResult(_Read):
     """One comparison at one tap: `conformance.results.Result` as it was written."""
 
@@ -50,6 +60,10 @@ class ReportedResult(_Read):
     repeatable: bool | None
     repeat_rms: float | None
     message: str
+    explanations: list[ReportedExplanation] = []
+    """None in reports that were written before failures were diagnosed."""
+    tried: int | None = None
+    reproduction: str = ""
 
     @property
     def variant(self) -> Variant:

@@ -108,6 +108,8 @@ class TapDrift:
     change: str = ""
     """The class of the change in words: `order of summation`, `float32 → tf32`, …"""
     message: str = ""
+    explained: tuple[str, ...] = ()
+    """What would explain the failure, or that nothing does, in sentences; the best first."""
 
     @property
     def is_by_itself(self) -> bool:

@@ -178,6 +178,21 @@ def test_tf32_is_another_precision_class_at_its_tap_whatever_it_breaks_behind(dr
     assert tap(found, "relu1", "end_to_end").verdict == NumericVerdict.DIVERGED
 
 
+def test_what_explains_a_failure_is_said_of_its_tap(drift: Any) -> None:
+    own = {"change": "precision: tf32", "before": 4900.0, "after": 3.2, "unit": "noise units", "note": "So it is."}
+    diagnosed = failing("conv1", 4900.0, explanations=[own], tried=80)
+    found = drift(
+        lambda fields: diagnosed(fields) if fields["case"].startswith("scaled") else failing("conv1", 4900.0)(fields)
+    )
+    assert found.decided_by.explained == ("conv1: explained by precision: tf32 (noise 4.9e3 → 3.2). So it is.",)
+
+
+def test_a_failure_that_nothing_explains_says_what_shows_it(drift: Any) -> None:
+    found = drift(failing("norm1", 4900.0, explanations=[], tried=80, reproduction="reproductions/norm1.py"))
+    said = "norm1: none of 80 changes explains it; reproductions/norm1.py shows the difference"
+    assert found.decided_by.explained == (said,)
+
+
 def test_errors_of_the_size_of_tf32_in_some_cases_only_are_no_precision(drift: Any) -> None:
     other = failing("conv1", 4900.0, effective_bits=11.0)
     found = drift(lambda fields: other(fields) if fields["case"].startswith("paper") else fields)

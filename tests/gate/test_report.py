@@ -86,6 +86,15 @@ def test_what_blocks_comes_before_what_is_undecided() -> None:
     assert [action.verdict for action in found] == ["precision class changed", "SLOWER", "stale", "UNDECIDED"]
 
 
+def test_an_action_begins_with_what_explains_it() -> None:
+    said = "conv3: explained by precision: tf32 (noise 4.9e3 → 3.2)."
+    found = report(numerics(NumericVerdict.PRECISION, explained=(said,)))
+    (action,) = actions(found)
+    assert action.what[0] == said
+    assert action.what[1].startswith("where: conv3")
+    assert json.loads(json.dumps(found.runs[0].finding.fields()))["numerics"][0]["taps"][1]["explained"] == [said]
+
+
 def test_an_action_says_where_how_far_and_how_to_see_it_again() -> None:
     (action,) = actions(report(DRIFTED))
     assert action.place == "alexnet, jax cpu float32 compiled native"
