@@ -111,6 +111,7 @@ def lint(session: nox.Session) -> None:
     run(session, "lint-imports")
     run(session, "python", "-m", "spec", "schema", "--check")
     run(session, "python", "-m", "impls.generate", "--check")
+    run(session, "python", "-m", "conformance.operator_table", "--check")
     run(session, "mypy", ".")
     # A runner and a generated source are checked against their framework's own types, in its own environment.
     environments = session.run("python", "-m", "impls.environments", silent=True, stderr=None)
