@@ -60,6 +60,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Run networks at random through every framework, and what failed before first."""
+    install(session, "fuzz")
+    run(session, "python", "-m", "conformance", "fuzz", "--locked", *session.posargs)
+
+
+@nox.session
 def train(session: nox.Session) -> None:
     """Train a network in every framework from the same weights; by itself scikit-learn's digits, in minutes."""
     install(session, "train")

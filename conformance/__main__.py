@@ -41,6 +41,10 @@ def main(arguments: list[str]) -> Exit:
             from conformance.claims import command as claims
 
             return claims.main(arguments[1:])
+        case ["fuzz"]:
+            from conformance.fuzz import command as fuzz  # the suite does without Hypothesis
+
+            return fuzz.main(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
     require_memory(network, options.batch)

@@ -17,7 +17,15 @@ DIRECT = "direct"
 
 Words = Annotated[tuple[str, ...], AsTuple, Field(min_length=1)]
 Measure = Literal[
-    "noise", "rounded_noise", "twice_rounded_noise", "ulp", "bf16_ulp", "ulp_of_running_sum", "log", "exact"
+    "noise",
+    "rounded_noise",
+    "twice_rounded_noise",
+    "ulp",
+    "ulp_of_power",
+    "bf16_ulp",
+    "ulp_of_running_sum",
+    "log",
+    "exact",
 ]
 
 
@@ -75,6 +83,7 @@ class EndToEnd(Part):
     factor: float
     sigmas: float
     floor: float
+    floor_of_powers: float
     reason: str
 
 

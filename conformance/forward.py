@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from conformance.attestation import attested, unattested
 from conformance.caps import caps
 from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results
 from conformance.diagnosis.forward import diagnosed
-from conformance.diagnosis.reproduction import with_script
 from conformance.measure import Array
 from conformance.participants import Files, Participant, errored, threads_for
 from conformance.reference import Reference
@@ -51,8 +51,7 @@ def run_forward(participants: Sequence[Participant], files: Files, expected: Ref
                 and peer is not participant
                 and peer.entrant.variant.dtype == participant.entrant.variant.dtype
             ]
-            subject = ForwardSubject(**vars(participant.subject(files.case)), reference=expected)
-            return with_script(participant, compared(subject, own, others), expected)
+            return compared(ForwardSubject(**vars(participant.subject(files.case)), reference=expected), own, others)
 
         return list(pool.map(judged, participants, traces))
 
@@ -72,16 +71,19 @@ def compared(subject: ForwardSubject, own: Traces, others: Sequence[Chain]) -> l
 
     if own.local is None:
         results = skipped(Check.LOCAL)
+        precision = [unattested(subject, own.skipped)]
     else:
-        found = diagnosed(subject, local_results(subject, own.local, rules), own.local, rules)
+        local = local_results(subject, own.local, rules)
+        found = diagnosed(subject, local, own.local, rules)
         results = with_bits(subject, found, own.local, again(Check.LOCAL), rules)
+        precision = [attested(subject, local, own.local)]
     for check, chain in ((Check.END_TO_END, own.end_to_end), (Check.UNTAPPED, own.untapped)):
         if chain is None:
             results += skipped(check)
         else:
             found = end_to_end_results(subject, chain, others, check, rules)
             results += with_bits(subject, found, chain.taps, again(check), rules)
-    return results
+    return results + precision
 
 
 def traced(participant: Participant, files: Files, substitutes: Path, expected: Reference) -> Traces:

@@ -20,6 +20,8 @@ SEVERAL = "several"
 """What rules call the readers of one tap together."""
 UNITS = {"noise": NOISE, "ulp": "ULP", "exact": "off"}
 LOG_UNITS = "log units"
+#: What a denormal that is flushed to 0 may cost, once it is multiplied by a cotangent: these are normal, none beyond 8.
+FLUSHED = 8 * SMALLEST_NORMAL
 #: How many elements are compared at once: few stay in the cache.
 BLOCK = 1 << 17
 
@@ -152,7 +154,7 @@ def measured(actual: Array, gradient: Gradient, rule: GradientRule) -> Measured:
     for start in range(0, actual.size, BLOCK):
         block = slice(start, start + BLOCK)
         own, right = found[block].astype(np.float64), expected[block]
-        units = _units(own, right, None if scale is None else scale[block], rule)
+        units = _units(own, right, None if scale is None else scale[block], rule, len(gradient.readers))
         if masked is not None:
             units[masked[block] & np.isfinite(own)] = 0.0
         error = measure.error_in(units)
@@ -167,15 +169,18 @@ def measured(actual: Array, gradient: Gradient, rule: GradientRule) -> Measured:
     return Measured(float(np.sqrt(squares / actual.size)), worst, index, relative)
 
 
-def _units(actual: Array, expected: Array, scale: Array | None, rule: GradientRule) -> Array:
-    """The error of every element in the unit of a rule; where it is in noise units, denormals may be flushed to 0."""
+def _units(actual: Array, expected: Array, scale: Array | None, rule: GradientRule, readers: int) -> Array:
+    """The error of every element in the unit of a rule.
+
+    In noise units, denormals may be flushed to 0: what each of the `readers` passes back, before it adds up.
+    """
     match rule.measure:
         case "noise":
             if scale is None:
                 raise LookupError(f"{rule.place}: expected a sum of products, found copies, which have no S")
             units = measure.noise(actual, expected, scale)
             with np.errstate(invalid="ignore"):
-                return np.where(np.abs(actual - expected) <= SMALLEST_NORMAL, 0.0, units)
+                return np.where(np.abs(actual - expected) <= readers * FLUSHED, 0.0, units)
         case "ulp":
             return measure.ulp(actual, expected)
         case "exact":

@@ -224,7 +224,7 @@ def _blind(layer: Layer, x: Array, g: Array, value: Array, scales: Scales, rules
     match layer.operator:
         case Relu() if not np.any((x == 0) & (g != 0)):
             return "no element is 0, so the slope there cannot be seen"
-        case MaxPool() as operator if max(operator.kernel) > 1 and not _has_ties(x, operator):
+        case MaxPool() as operator if _has_rivals(x, operator) and not _has_ties(x, operator):
             return "no window has two equal largest elements, so which of them counts cannot be seen"
         case Lrn() as operator if scales.inputs is not None:
             denominator = operator.k + operator.alpha_sum * lrn_sums(x, operator)
@@ -237,6 +237,12 @@ def _blind(layer: Layer, x: Array, g: Array, value: Array, scales: Scales, rules
                     f"units, expected {expected:.0%} (conformance/caps.toml, excitation)"
                 )
     return ""
+
+
+def _has_rivals(x: Array, operator: MaxPool) -> bool:
+    """Whether any window holds two elements of the image: elsewhere there is nothing to choose."""
+    inside = pool_windows(np.ones_like(x[:1, :1]), operator, 0.0)
+    return bool((inside.sum(axis=(4, 5)) > 1).any())
 
 
 def _has_ties(x: Array, operator: MaxPool) -> bool:

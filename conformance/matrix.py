@@ -15,6 +15,8 @@ SEVERITY = ("failed", "errored", "xfailed", "skipped", "passed")
 FORWARD = ("local", "end_to_end", "untapped")
 GRADIENTS = ("gradient_input", "gradient_parameter")
 LOSS = ("loss", "loss_gradient")
+PRECISION = "precision"
+"""The check that is about no tap, but all of the forward lane."""
 LANES = ("training", "run")
 """Checks that are about no tap: whether something could be run at all."""
 
@@ -130,7 +132,7 @@ def _gradients(results: Sequence[Mapping[str, Any]], network: Network) -> Matrix
 
 
 def _rest(results: Sequence[Mapping[str, Any]]) -> Matrix:
-    known = (*FORWARD, *GRADIENTS, *LOSS, *LANES)
+    known = (*FORWARD, *GRADIENTS, *LOSS, *LANES, PRECISION)
     own = [result for result in results if result["check"] not in known]
     variants = columns(own)
     places = dict.fromkeys((result["tap"], result["check"]) for result in own)

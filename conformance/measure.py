@@ -21,6 +21,8 @@ NOISE = "noise units"
 #: Noise of a sum of products in float32 units, at the geometric middle between neighbouring classes: correct float32
 #: has an RMS of 2–20, TF32 about 4,900 and bfloat16 about 39,500 (design, measured on AlexNet).
 CLASSES = ((300.0, "float32"), (14_000.0, "tf32"), (200_000.0, "bfloat16"))
+NO_CLASS = "none"
+"""What is coarser than all of them."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,17 @@ def error_in(units: Array) -> Error:
 
 
 def noise(actual: Array, expected: Array, scale: Array) -> Array:
-    """Errors in noise units e = (y − y64) / (u·S), with the u of float32. Where S is 0 only y64 is right."""
+    """Errors in noise units e = (y − y64) / (u·S), with the u of float32. Where S is 0 only y64 is right.
+
+    Denormals may be flushed to 0, terms of the sum too.
+    """
     with np.errstate(divide="ignore", invalid="ignore"):
         errors = actual - expected
-        return np.where(errors == 0.0, 0.0, errors / (UNIT["float32"] * scale))
+        return np.where(
+            (errors == 0.0) | (np.abs(errors) <= SMALLEST_NORMAL) & (scale > 0.0),
+            0.0,
+            errors / (UNIT["float32"] * scale),
+        )
 
 
 def ulp(actual: Array, expected: Array, dtype: str = "float32") -> Array:
@@ -72,9 +81,10 @@ def log_units(actual: Array, expected: Array, logits: Array) -> Array:
 
 
 def differences(actual: Array, expected: Array) -> Array:
-    """Plain differences: 0 where both are equal, ±0 and equal infinities included."""
+    """Plain differences: 0 where both are equal, ±0 and equal infinities included. Denormals may be flushed to 0."""
     with np.errstate(invalid="ignore"):
-        return np.where(actual == expected, 0.0, actual - expected)
+        flushed = (actual == 0.0) & (np.abs(expected) < SMALLEST_NORMAL)
+        return np.where((actual == expected) | flushed, 0.0, actual - expected)
 
 
 def relative_rms(actual: Array, expected: Array) -> float:
@@ -116,4 +126,4 @@ def effective_bits(relative: float) -> float:
 
 def precision_class(noise_rms: float) -> str:
     """The precision that a sum of products was observed to have."""
-    return next((name for limit, name in CLASSES if noise_rms <= limit), "none")
+    return next((name for limit, name in CLASSES if noise_rms <= limit), NO_CLASS)

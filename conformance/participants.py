@@ -5,11 +5,11 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance.checks import Subject
-from conformance.results import Case, Check, Column, Outcome, Result, Script
+from conformance.results import Case, Check, Column, Outcome, Result
 from impls.client import Hello, Worker, WorkerError
 from impls.description import describe
 from impls.frameworks import Variant
@@ -17,6 +17,8 @@ from impls.protocol import Load
 from spec.exits import NotRunError
 from spec.network import Network
 
+#: The file that describes the network to runners.
+DESCRIPTION = "network.json"
 #: How many workers compute at once. More would only wait for each other's cores.
 AT_ONCE = 2
 
@@ -50,8 +52,6 @@ class Settings:
     """Told what goes on, one short line a step."""
     repeats: int = 1
     """How often each trace is run, to see whether it gives the same bits again."""
-    reproduces: bool = True
-    """Whether a script is looked for that shows what nothing explains."""
 
 
 class Participant:
@@ -61,14 +61,12 @@ class Participant:
         self.network = network
         self.entrant = entrant
         self.settings = settings
-        self.description = work / "network.json"
+        self.description = work / DESCRIPTION
         self.folder = work / str(index)
         self.worker = Worker(entrant.variant.framework, entrant.command, settings.timeout_s)
         self.column = Column(entrant.variant)
         self.greeted: Future[None]
         self._said: Hello | None = None
-        self.reproductions: dict[str, Script | None] = {}
-        """What was looked for, by the tap that failed: once in a run."""
         self._loaded: Case | None = None
         self.folder.mkdir()
 
@@ -100,6 +98,12 @@ class Participant:
         if self._loaded != files.case or not self.worker.alive:
             self.load(files)
 
+    def turn_to(self, network: Network, description: Path, source: Path | None) -> None:
+        """Go on with another network, in the same worker; `description` and `source` are its files."""
+        self.network, self.description = network, description
+        self.entrant = replace(self.entrant, source=source)
+        self._loaded = None
+
     def subject(self, case: Case) -> Subject:
         """Whom a case's results are about."""
         return Subject(self.network, self.entrant.variant, self.column.version, case)
@@ -111,13 +115,19 @@ class Participant:
         return hello
 
 
+def described(network: Network, folder: Path) -> Path:
+    """The file in `folder` that describes a network to runners."""
+    path = folder / DESCRIPTION
+    path.write_text(json.dumps(describe(network)), encoding="utf-8")
+    return path
+
+
 @contextmanager
 def participants_of(network: Network, entrants: Sequence[Entrant], settings: Settings) -> "Iterator[list[Participant]]":
     """Start a worker for every entrant; in the end none is left behind."""
     with tempfile.TemporaryDirectory(prefix="lockstep-") as folder, ThreadPoolExecutor(max(1, len(entrants))) as pool:
         work = Path(folder)
-        description = work / "network.json"
-        description.write_text(json.dumps(describe(network)), encoding="utf-8")
+        described(network, work)
         participants = [Participant(network, entrant, settings, work, index) for index, entrant in enumerate(entrants)]
         try:
             for participant in participants:

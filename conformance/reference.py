@@ -1,19 +1,23 @@
 """What every tap of a case should be: the oracle's chains, made once and shared by all variants."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
 
-from conformance.oracle import Array, Tensors, evaluate, noise_scale
+from conformance.oracle import Array, Tensors, evaluate, lrn, noise_scale
+from conformance.running_sum import running_sum_lrn
 from conformance.storage import stored
 from conformance.strays import Stray, rms, strays
 from impls.frameworks import Dtype
 from spec.network import Network
+from spec.operators import Lrn
 from spec.shapes import Layer
 
 Float32 = npt.NDArray[np.float32]
+Normalise = Callable[[Array, Lrn], Array]
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,9 @@ class Reference:
     tensors: Tensors
     """What all operators hold, rounded as it is stored."""
 
+    running_sum: Callable[[], dict[str, Array]] = dict
+    """That chain where LRN slides its sum over the channels: evaluated when it is first asked for, which is seldom."""
+
     @cached_property
     def strays(self) -> dict[str, Stray]:
         """How far the yardstick is from the oracle's chain, tap by tap."""
@@ -72,9 +79,9 @@ def reference(network: Network, tensors: Tensors, x: Float32, dtype: Dtype = "fl
 def _evaluated(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> Reference:
     substitutes: dict[str, Float32] = {}
     local: dict[str, LayerReference] = {}
+    single = _chain(network, tensors, x, dtype, lrn)
     fed: dict[str, Array] = {network.input.name: x.astype(np.float64)}
     exact: dict[str, Array] = dict(fed)
-    single: dict[str, Array] = {network.input.name: x}
     for layer in network.layers:
         name, reads = layer.name, layer.operator.reads
         inputs = tuple(fed[read] for read in reads)
@@ -83,6 +90,22 @@ def _evaluated(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> 
         substitutes[name] = np.roll(stored(value.astype(np.float32), dtype), 1)
         fed[name] = substitutes[name].astype(np.float64)
         exact[name] = evaluate(layer, tuple(exact[read] for read in reads), tensors)
-        single[name] = stored(evaluate(layer, tuple(single[read] for read in reads), tensors), dtype)
-    del exact[network.input.name], single[network.input.name]
-    return Reference(local, substitutes, exact, single, tensors)
+    del exact[network.input.name]
+    return Reference(local, substitutes, exact, single, tensors, cache(partial(_sliding, network, tensors, x, dtype)))
+
+
+def _chain(network: Network, tensors: Tensors, x: Float32, dtype: Dtype, normalise: Normalise) -> dict[str, Array]:
+    """Every tap in NumPy's float32, each rounded as it is stored; `normalise` is how LRN is computed."""
+    values: dict[str, Array] = {network.input.name: x}
+    for layer in network.layers:
+        inputs = tuple(values[read] for read in layer.operator.reads)
+        own = layer.operator
+        value = normalise(inputs[0], own) if isinstance(own, Lrn) else evaluate(layer, inputs, tensors)
+        values[layer.name] = stored(value, dtype)
+    del values[network.input.name]
+    return values
+
+
+def _sliding(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> dict[str, Array]:
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        return _chain(network, tensors, x, dtype, running_sum_lrn)

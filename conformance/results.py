@@ -26,6 +26,8 @@ class Check(StrEnum):
     """All operators up to the tap, fed the input."""
     UNTAPPED = "untapped"
     """The network's output when nothing else is recorded: what a compiler may fuse, it fuses."""
+    PRECISION = "precision"
+    """Whether the outputs show the precision that the variant declares."""
     GRADIENT_INPUT = "gradient_input"
     """What the operator alone passes back to what it read, from a known cotangent."""
     GRADIENT_PARAMETER = "gradient_parameter"
@@ -83,19 +85,6 @@ class Divergence:
             f"at [{index}] actual {self.actual:.9g}, expected {self.expected:.9g}: "
             f"{self.found:.4g} {self.unit}, cap {self.cap:g} ({self.place})"
         )
-
-
-@dataclass(frozen=True)
-class Script:
-    """A script that shows one operator's difference by itself."""
-
-    name: str
-    text: str
-
-    @property
-    def path(self) -> str:
-        """Where it lies in the report's folder."""
-        return f"reproductions/{self.name}"
 
 
 @dataclass(frozen=True)
@@ -161,8 +150,8 @@ class Result:
     """What would explain the failure, best first."""
     tried: int | None = None
     """How many changes were tried to explain it; None where it was not diagnosed."""
-    reproduction: Script | None = None
-    """What shows the difference, where nothing explains it and a script of one operator does."""
+    reproduction: str = ""
+    """The script that shows the difference, in the report's folder, where nothing explains it and one does."""
 
     def fields(self) -> dict[str, Any]:
         """The result as conformance.json writes it."""
@@ -190,7 +179,7 @@ class Result:
             "message": self.message,
             "explanations": [explanation.fields() for explanation in self.explanations],
             "tried": self.tried,
-            "reproduction": self.reproduction.path if self.reproduction else "",
+            "reproduction": self.reproduction,
         }
 
 

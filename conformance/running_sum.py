@@ -1,4 +1,4 @@
-"""How far LRN may be off where it slides its sum over the channels, as ONNX Runtime's CPU kernel does."""
+"""LRN where it slides its sum over the channels, as ONNX Runtime's CPU kernel does: how far it may be off."""
 
 import numpy as np
 
@@ -25,3 +25,21 @@ def running_sum_bound(x: Array, operator: Lrn) -> Array:
     entering[:, :, : max(0, towers[2] - reach)] = squares[:, :, reach:]
     bound: Array = operator.beta * np.cumsum(2 * (d + entering), axis=2) / d
     return bound.reshape(x.shape)
+
+
+def running_sum_lrn(x: Array, operator: Lrn) -> Array:
+    """LRN with that sum, in the precision of `x` (N, C, H, W)."""
+    kind = x.dtype.type
+    images, channels, height, width = x.shape
+    towers = (images, operator.towers, channels // operator.towers, height, width)
+    reach = operator.n // 2
+    squares = (kind(operator.alpha_sum) * x**2).reshape(towers)
+    padded = np.pad(squares, ((0, 0), (0, 0), (reach + 1, reach), (0, 0), (0, 0)))
+    d = np.empty(towers, x.dtype)
+    for channel in range(towers[2]):
+        if channel == 0:
+            d[:, :, 0] = kind(operator.k) + padded[:, :, 1 : operator.n + 1].sum(axis=2)
+        else:
+            d[:, :, channel] = d[:, :, channel - 1] + padded[:, :, channel + operator.n] - padded[:, :, channel]
+    y: Array = x / d.reshape(x.shape) ** kind(operator.beta)
+    return y

@@ -26,6 +26,7 @@ class Xfail(Part):
         "local",
         "end_to_end",
         "untapped",
+        "precision",
         "gradient_input",
         "gradient_parameter",
         "loss",

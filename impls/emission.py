@@ -152,9 +152,22 @@ def wrapped(line: str) -> str:
     inside, after = code[opening + 1 : closing], code[closing:]
     if len(indent) + 4 + len(inside) <= WIDTH:
         body = f"{indent}    {inside}\n"
+    elif loop := _loop(inside):
+        body = f"{wrapped(f'{indent}    {inside[:loop]}')}\n{indent}    {inside[loop + 1 :]}\n"
     else:
         body = "".join(wrapped(f"{indent}    {argument},") + "\n" for argument in _arguments(inside))
     return f"{code[: opening + 1]}\n{body}{indent}{after}"
+
+
+def _loop(text: str) -> int:
+    """Where the `for` of a comprehension begins that stands in no bracket; 0 where there is none."""
+    depth = 0
+    for position, character in enumerate(text):
+        depth += character in "([{"
+        depth -= character in ")]}"
+        if depth == 0 and text.startswith(" for ", position):
+            return position
+    return 0
 
 
 def _arguments(text: str) -> list[str]:

@@ -15,6 +15,7 @@ def check(network: Network, document: Document) -> None:
     _check_totals(network, document)
     _check_overrides(network, document)
     _check_classes(network, document)
+    _check_parameters(network, document)
 
 
 def _check_shapes(network: Network, document: Document) -> None:
@@ -72,6 +73,14 @@ def _check_overrides(network: Network, document: Document) -> None:
                 "training.initialisers.overrides: expected the name of a parameter, "
                 f"found {name[:80]!r}{did_you_mean(name, known)}",
             )
+
+
+def _check_parameters(network: Network, document: Document) -> None:
+    """What a recipe trains must be there."""
+    if network.training is not None and not network.parameters:
+        raise document.wrong(
+            ("training",), "training: expected a network with parameters, found nothing to train; remove this section"
+        )
 
 
 def _check_classes(network: Network, document: Document) -> None:

@@ -26,6 +26,8 @@ AWKWARD = 10
 AWKWARD_NAMES = tuple(sorted(TAKEN - RESERVED))
 
 IMAGE = "image"
+PARAMETERS = ("conv", "dense", "batch_norm")
+"""The operators that have something to train."""
 _OPERATOR: TypeAdapter[AnyOperator] = TypeAdapter(Annotated[AnyOperator, Field(discriminator="op")])
 #: Bytes that a seed becomes; no network takes as many.
 BYTES = 1 << 14
@@ -68,7 +70,7 @@ def networks(draw: st.DrawFn) -> Network:
         "graph": tuple(graph.operators),
         "expect": {"shapes": {}, "parameters": 0, "macs": 0, "neurons": 0},
     }
-    if graph.scores_classes():
+    if graph.scores_classes() and any(operator["op"] in PARAMETERS for operator in graph.operators):
         content["training"] = draw(recipes())
     return Network.model_validate(content).with_expectations()
 

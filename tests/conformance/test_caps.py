@@ -52,7 +52,7 @@ def test_the_caps_are_those_of_the_design() -> None:
     assert (tf32.rms, tf32.max) == (2 * 2.0**-11 / 2.0**-24, 16 * 2.0**-11 / 2.0**-24)
     bf16 = rules["sum_of_products.bf16"]
     assert (bf16.measure, bf16.rms, bf16.max) == ("rounded_noise", None, 512)
-    assert (rules["lrn"].measure, rules["lrn"].max) == ("ulp", 16)
+    assert (rules["lrn"].measure, rules["lrn"].max) == ("ulp_of_power", 16)
     assert (rules["exact"].measure, rules["exact"].max) == ("exact", 0)
     assert caps().end_to_end.factor == 3
     for operator in ("relu", "max_pool", "flatten"):

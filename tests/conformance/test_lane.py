@@ -233,7 +233,7 @@ def checks(cases: Sequence[Files], lanes: Sequence[str], *parts: Part) -> dict[s
     return found
 
 
-FORWARD = {"local", "end_to_end", "untapped"}
+FORWARD = {"local", "end_to_end", "untapped", "precision"}
 
 
 def test_a_lane_that_is_not_asked_for_is_not_run() -> None:

@@ -8,11 +8,18 @@ import pytest
 
 from conformance import measure
 from conformance.caps import Rule, caps
+from conformance.checks import Chain, end_to_end_results
 from conformance.oracle import lrn
-from conformance.running_sum import running_sum_bound
+from conformance.reference import reference
+from conformance.results import Check, Outcome
+from conformance.running_sum import running_sum_bound, running_sum_lrn
+from spec.inputs import inputs
+from spec.load import load
 from spec.operators import Lrn
+from spec.weights import weights
 from tests.conformance import second_formulations as second
 from tests.conformance.second_formulations import Array
+from tests.conformance.synthetic import subject
 
 PAPER: dict[str, Any] = {"n": 5, "k": 2.0, "alpha": 1e-4, "beta": 0.75}
 SCALES = [1.0, 30.0, 300.0, 3000.0]
@@ -126,3 +133,25 @@ def test_a_window_that_reaches_beyond_all_channels_has_its_bound() -> None:
     found = running_sum_bound(x, operator(n=7))
     np.testing.assert_array_equal(found, running_sum_bound(x, operator(n=5)))
     assert np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("scope", [{"scope": "whole"}, {"scope": "per_group", "groups": 4}])
+@pytest.mark.parametrize("n", [1, 5, 15])
+def test_the_simulated_sum_is_lrn_and_strays_as_a_sliding_sum_does(n: int, scope: dict[str, Any]) -> None:
+    x, stated = activations(300.0), operator(n=n, **scope)
+    assert running_sum_lrn(x, stated) == pytest.approx(lrn(x, stated), rel=1e-12)
+    units = measure.ulp(running_sum_lrn(x.astype(np.float32), stated).astype(np.float64), lrn(x, stated))
+    assert np.all(np.abs(units) <= running_sum_bound(x, stated) + rule("lrn.running_sum").max)
+
+
+def test_end_to_end_a_declared_sliding_sum_may_stray_as_far_as_it_does_and_no_other_may() -> None:
+    network = load("alexnet_narrow").with_operator("norm1", alpha=0.7, n=1, k=0.5)
+    tensors, x = weights(network, "scaled", 0), inputs(network, "noise", 0, 2)
+    expected = reference(network, tensors, x)
+    own = Chain.of(expected.running_sum(), expected)
+    found = {
+        framework: end_to_end_results(subject(network, expected, framework), own, [], Check.END_TO_END, caps())
+        for framework in ("onnx", "torch")
+    }
+    assert {result.outcome for result in found["onnx"]} == {Outcome.PASSED}
+    assert [result.tap for result in found["torch"] if result.outcome is Outcome.FAILED][:1] == ["norm1"]

@@ -66,6 +66,7 @@ def test_every_operator_conforms_in_every_mode(spec: str, modes: dict[str, str],
     taps = [layer.name for layer in load(spec).layers]
     expected = Counter({("local", tap): 1 for tap in taps} | {("end_to_end", tap): 1 for tap in taps})
     expected["untapped", taps[-1]] = 1
+    expected["precision", "network"] = 1
     for framework, lowering in product(modes, LOWERINGS):
         results = [
             result for result in report["results"] if (result["framework"], result["lowering"]) == (framework, lowering)
@@ -192,9 +193,11 @@ def test_a_runner_of_a_stranger_conforms(tmp_path: Path) -> None:
         ("mine", "local", "passed"): taps,
         ("mine", "end_to_end", "passed"): taps,
         ("mine", "untapped", "passed"): cases,
+        ("mine", "precision", "passed"): cases,
         ("plain", "local", "skipped"): taps,
         ("plain", "end_to_end", "passed"): taps,
         ("plain", "untapped", "passed"): cases,
+        ("plain", "precision", "skipped"): cases,
     }
     skipped = {result["message"] for result in report["results"] if result["outcome"] == "skipped"}
     assert skipped == {"the runner cannot substitute what operators read (hello: substitutes is false)"}

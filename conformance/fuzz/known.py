@@ -1,0 +1,91 @@
+"""Frameworks' own bugs that networks at random run into: a failure that one explains is expected.
+
+Each has the smallest spec that shows it in `corpus/`, and the project's tests hold it to that: it fails where the bug
+is, and the entry goes when it does not.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from conformance.caps import within
+from conformance.results import Check, Outcome, Result
+from spec.network import Network
+from spec.operators import Conv
+from spec.shapes import Layer
+
+#: Checks that hold what several operators give together: what one got wrong, those behind it get too.
+TOGETHER = (Check.END_TO_END, Check.UNTAPPED)
+
+
+@dataclass(frozen=True)
+class Known:
+    """One bug."""
+
+    framework: str
+    versions: str
+    devices: tuple[str, ...]
+    spec: str
+    """The name of the smallest spec that shows it."""
+    hits: Callable[[Layer], bool]
+    """Whether an operator may be computed wrongly."""
+    reason: str
+    link: str
+
+
+def _one_column(layer: Layer) -> bool:
+    """A convolution of one channel that gives several rows of one column, stepping sideways where it need not."""
+    operator = layer.operator
+    if not isinstance(operator, Conv) or layer.input_shape[0] != 1:
+        return False
+    _, rows, columns = layer.output_shape
+    return rows > 1 and columns == 1 and operator.stride[0] == 1 < operator.stride[1] and operator.kernel[1] > 1
+
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        framework="tensorflow",
+        versions=">=2.21,<2.22",
+        devices=("cpu",),
+        spec="tensorflow_conv_one_column",
+        hits=_one_column,
+        reason=(
+            "oneDNN 3.7.3, with AVX-512 (brg_conv_fwd:avx512_core), reads the wrong elements in a convolution of one "
+            "channel with one column of output, if it steps sideways and there are two images; with "
+            "ONEDNN_MAX_CPU_ISA=AVX2 it is right. No report of it was found"
+        ),
+        link="https://github.com/uxlfoundation/oneDNN/issues",
+    ),
+)
+
+
+def explained(network: Network, results: Sequence[Result]) -> list[Result]:
+    """Failures of a variant that a known bug explains become xfailed."""
+    return [_explained(network, result) for result in results]
+
+
+def _explained(network: Network, result: Result) -> Result:
+    if result.outcome is not Outcome.FAILED:
+        return result
+    for known in KNOWN:
+        variant = result.variant
+        if variant.framework != known.framework or variant.device not in known.devices:
+            continue
+        if within(result.version, known.versions) and result.tap in _touched(network, known, result.check):
+            message = f"expected to fail: {known.reason} ({known.link}); {result.message}"
+            return replace(result, outcome=Outcome.XFAILED, message=message)
+    return result
+
+
+def _touched(network: Network, known: Known, check: Check) -> set[str]:
+    """The taps at which a check may see the bug; a variant's precision too, which is that of all operators."""
+    touched = {layer.name for layer in network.layers if known.hits(layer)}
+    if check is Check.PRECISION:
+        return {"network"} if touched else set()
+    if check is Check.LOCAL:
+        return touched
+    if check not in TOGETHER:
+        return set()
+    for operator in network.graph:
+        if touched.intersection(operator.reads):
+            touched.add(operator.name)
+    return touched
