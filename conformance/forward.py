@@ -9,6 +9,7 @@ from conformance.attestation import attested, unattested
 from conformance.caps import caps
 from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results
 from conformance.diagnosis.forward import diagnosed
+from conformance.diagnosis.reproduction import with_script
 from conformance.measure import Array
 from conformance.participants import Files, Participant, errored, threads_for
 from conformance.reference import Reference
@@ -51,7 +52,8 @@ def run_forward(participants: Sequence[Participant], files: Files, expected: Ref
                 and peer is not participant
                 and peer.entrant.variant.dtype == participant.entrant.variant.dtype
             ]
-            return compared(ForwardSubject(**vars(participant.subject(files.case)), reference=expected), own, others)
+            subject = ForwardSubject(**vars(participant.subject(files.case)), reference=expected)
+            return with_script(participant, compared(subject, own, others), expected)
 
         return list(pool.map(judged, participants, traces))
 

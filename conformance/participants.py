@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from conformance.checks import Subject
-from conformance.results import Case, Check, Column, Outcome, Result
+from conformance.results import Case, Check, Column, Outcome, Result, Script
 from impls.client import Hello, Worker, WorkerError
 from impls.description import describe
 from impls.frameworks import Variant
@@ -52,6 +52,8 @@ class Settings:
     """Told what goes on, one short line a step."""
     repeats: int = 1
     """How often each trace is run, to see whether it gives the same bits again."""
+    reproduces: bool = True
+    """Whether a script is looked for that shows what nothing explains."""
 
 
 class Participant:
@@ -67,6 +69,8 @@ class Participant:
         self.column = Column(entrant.variant)
         self.greeted: Future[None]
         self._said: Hello | None = None
+        self.reproductions: dict[str, Script | None] = {}
+        """What was looked for, by the tap that failed: once in a run."""
         self._loaded: Case | None = None
         self.folder.mkdir()
 

@@ -92,12 +92,13 @@ class Report:
         }
 
     def write(self, folder: Path) -> list[Path]:
-        """Write conformance.json, .md and .xml under `folder`; raises NotRunError, and then leaves it as it was."""
+        """Write conformance.json, .md, .xml and scripts; raises NotRunError, and then leaves `folder` as it was."""
         texts = {
             "conformance.json": json.dumps(self.fields(), indent=1, allow_nan=False) + "\n",
             "conformance.md": markdown_text(self.fields(), self.network),
             "conformance.xml": junit_text(self.fields()),
         }
+        texts |= {script.path: script.text for own in self.results if (script := own.reproduction) is not None}
         return write_all(folder, texts)
 
 

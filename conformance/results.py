@@ -88,6 +88,19 @@ class Divergence:
 
 
 @dataclass(frozen=True)
+class Script:
+    """A script that shows one operator's difference by itself."""
+
+    name: str
+    text: str
+
+    @property
+    def path(self) -> str:
+        """Where it lies in the report's folder."""
+        return f"reproductions/{self.name}"
+
+
+@dataclass(frozen=True)
 class Explanation:
     """A change of what was asked for that makes what was found right."""
 
@@ -150,8 +163,8 @@ class Result:
     """What would explain the failure, best first."""
     tried: int | None = None
     """How many changes were tried to explain it; None where it was not diagnosed."""
-    reproduction: str = ""
-    """The script that shows the difference, in the report's folder, where nothing explains it and one does."""
+    reproduction: Script | None = None
+    """What shows the difference, where nothing explains it and a script of one operator does."""
 
     def fields(self) -> dict[str, Any]:
         """The result as conformance.json writes it."""
@@ -179,7 +192,7 @@ class Result:
             "message": self.message,
             "explanations": [explanation.fields() for explanation in self.explanations],
             "tried": self.tried,
-            "reproduction": self.reproduction,
+            "reproduction": self.reproduction.path if self.reproduction else "",
         }
 
 

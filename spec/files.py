@@ -25,6 +25,7 @@ def write_all(folder: Path, texts: Mapping[str, str]) -> list[Path]:
     """Write `texts` by name under `folder`; raises NotRunError, and then leaves it as it was."""
     with together(folder, "the report") as partial:
         for name, text in texts.items():
+            (partial / name).parent.mkdir(exist_ok=True)
             (partial / name).write_text(text, encoding="utf-8", errors="backslashreplace")
     return [folder / name for name in texts]
 
@@ -40,7 +41,11 @@ def together(folder: Path, what: str) -> Iterator[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder) as partial:
             yield Path(partial)
-            names = sorted(path.name for path in Path(partial).iterdir())
+            found = [path.relative_to(partial) for path in Path(partial).rglob("*") if path.is_file()]
+            missing = [
+                folder / inner for inner in {path.parent for path in found} if not (folder / inner).exists()
+            ] + missing
+            names = sorted(map(str, found))
             with _alone(folder):
                 _replace_all(names, Path(partial), folder)
     except BaseException as error:
@@ -73,6 +78,7 @@ def _replace_all(names: Iterable[str], partial: Path, folder: Path) -> None:
             if (folder / name).is_file():
                 (folder / name).replace(before)
             moved.append(name)
+            (folder / name).parent.mkdir(exist_ok=True)
             (partial / name).replace(folder / name)
     except BaseException:
         for name in moved:

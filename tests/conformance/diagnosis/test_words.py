@@ -8,7 +8,7 @@ import pytest
 
 from conformance.diagnosis.words import sentences
 from conformance.report import Report
-from conformance.results import Explanation, Outcome, Result
+from conformance.results import Explanation, Outcome, Result, Script
 from conformance.terminal import show
 from tests.conformance.synthetic import column, narrow, result
 
@@ -38,7 +38,7 @@ def test_the_best_explanation_is_said_first_and_the_report_has_all() -> None:
         (replace(FAILED, tried=None), []),
         (FAILED, ["norm1: none of 40 changes explains it"]),
         (
-            replace(FAILED, reproduction="reproductions/torch_norm1.py"),
+            replace(FAILED, reproduction=Script("torch_norm1.py", "")),
             ["norm1: none of 40 changes explains it; reproductions/torch_norm1.py shows the difference"],
         ),
     ],
