@@ -151,7 +151,8 @@ def _train_step_of_optax(parameters: Sequence[Parameter], batch: Sequence[str], 
             f"    directions, state = OPTIMIZER.update(slopes, state, {before})",
             "",
             *_inner("move", ["direction"], _by_kind(parameters, lambda each: f"-{_rate(each)} * direction")),
-            f"    return {f'merged(parameters, {moved})' if has_statistics else moved}, state, value",
+            *([f"    parameters = merged(parameters, {moved})"] if has_statistics else []),
+            f"    return {'parameters' if has_statistics else moved}, state, value",
             "",
         ]
     )

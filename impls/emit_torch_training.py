@@ -94,7 +94,12 @@ def _case(names: list[str]) -> str:
     if len(line) <= WIDTH:
         return line
     return "\n".join(
-        ["            case (", *(f"                {name}" for name in (first, *others)), "            ):"]
+        [
+            "            case (",
+            f"                {first}",
+            *(f"                | {name}" for name in others),
+            "            ):",
+        ]
     )
 
 
