@@ -74,6 +74,13 @@ def train(session: nox.Session) -> None:
 
 
 @nox.session
+def power(session: nox.Session) -> None:
+    """Plant faults in every framework and count those that are caught; with `-- --clean N`, count false alarms."""
+    install(session, "suite")
+    run(session, "python", "-m", "conformance", "power", "--locked", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Time a network's implementations side by side."""
     install(session, "bench")

@@ -1,6 +1,7 @@
 """`python -m conformance`: generate a network's implementations, run them, and compare them with the oracle.
 
-`python -m conformance train` trains them; `python -m conformance claims` holds claims of the paper against small runs.
+`python -m conformance train` trains them; `python -m conformance claims` holds claims of the paper against small runs;
+`python -m conformance power` plants faults, and counts which of them the suite catches.
 """
 
 from argparse import Namespace
@@ -45,6 +46,10 @@ def main(arguments: list[str]) -> Exit:
             from conformance.fuzz import command as fuzz  # the suite does without Hypothesis
 
             return fuzz.main(arguments[1:])
+        case ["power"]:
+            from conformance.power import command as power
+
+            return power.main(arguments[1:])
     options = _parser().parse_args(arguments)
     network = load(options.spec)
     require_memory(network, options.batch)

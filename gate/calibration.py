@@ -11,11 +11,11 @@ from pydantic import ConfigDict, TypeAdapter
 from pydantic.dataclasses import dataclass
 
 from bench.environment import capture
+from conformance.rates import rate_upper_bound
 from gate.plan import Cell, Plan
 from gate.reading import json_of, require_format, validated
 from gate.results import Calibration, Conditions, Side, Sides, Speed, SpeedVerdict
 from gate.speed import Commands, Tell, judge
-from gate.statistics import rate_upper_bound
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError
 

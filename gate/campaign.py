@@ -17,24 +17,27 @@ from pathlib import Path
 from rich.table import Table
 
 from bench.environment import capture
+from conformance.rates import rate_interval
 from gate.calibration import verdicts_of
 from gate.characteristics import CELLS as CELLS_TOGETHER
 from gate.characteristics import Characteristic, characteristics
 from gate.plan import Cell, Plan
 from gate.results import Effect, Quantity, Side, Sides, Speed, SpeedVerdict
 from gate.speed import Commands, Tell, judge
-from gate.statistics import rate_interval
 from impls.client import framework_command
 from impls.frameworks import FRAMEWORKS, MODES, FrameworkName, Variant
 from impls.options import count, named, pythons_of
 from spec.arguments import Arguments
 from spec.exits import Exit, NotRunError, end
 from spec.load import load
+from spec.page import Page
 from spec.terminal import Terminal, progress
 
-ROOT = Path(__file__).parents[1]
-DOCS = ROOT / "docs" / "gate-statistics.md"
-BEGIN, END = "<!-- campaign: written by python -m gate.campaign -->", "<!-- end of campaign -->"
+PAGE = Page(
+    Path(__file__).parents[1] / "docs" / "gate-statistics.md",
+    "<!-- campaign: written by python -m gate.campaign -->",
+    "<!-- end of campaign -->",
+)
 BLOCKS = "blocks.jsonl"
 NETWORK = "alexnet_narrow"
 #: Lowering and batch of the cells of a run: a step takes 2 to 5 ms in ONNX Runtime on one core.
@@ -98,7 +101,7 @@ def main(arguments: list[str]) -> Exit:
     options = _parser().parse_args(arguments)
     folder = Path(options.report)
     if options.verdicts is None:
-        _parts(DOCS)  # better now than after an hour
+        PAGE.require()
     with progress() as tell:
         python = pythons_of([options.framework], options.python, options.locked, tell)[options.framework]
         outcomes = run(options.framework, python, _plan(options), _experiments(options), folder / BLOCKS, tell)
@@ -107,7 +110,7 @@ def main(arguments: list[str]) -> Exit:
     machine = capture(options.threads)
     text = markdown(outcomes, simulated, options.framework, machine["processor"], machine["allowed_cores"])
     if options.verdicts is None:
-        renew(DOCS, text)
+        PAGE.renew(text)
     else:
         Terminal().print(text, markup=False)
     Terminal().print(_table(outcomes))
@@ -257,29 +260,6 @@ def _simulated(one: Characteristic) -> str:
 def _interval(events: int, of: int) -> str:
     low, high = rate_interval(events, of)
     return f"{low:.1%} to {high:.1%}"
-
-
-def renew(path: Path, text: str) -> None:
-    """Put `text` between the marks of the page; raises NotRunError where it has none, or cannot be written."""
-    before, after = _parts(path)
-    part = path.with_name(f".{path.name}.part")
-    try:
-        part.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
-        raise NotRunError(f"{path}: expected to write the table there, found: {error.strerror}") from None
-
-
-def _parts(path: Path) -> tuple[str, str]:
-    """What stands before and after the table."""
-    try:
-        before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN)
-    except OSError as error:
-        raise NotRunError(f"{path}: expected a page for the table, found: {error.strerror}") from None
-    _, end_mark, after = rest.partition(END)
-    if not begin or not end_mark:
-        raise NotRunError(f"{path}: expected the marks {BEGIN} and {END}, found none; put them where the table goes")
-    return before, after
 
 
 def _table(outcomes: Sequence[Outcome]) -> Table:

@@ -12,11 +12,11 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from gate.journal import Journal
 from gate.numerics import Cases
 from gate.plan import Cell, Plan
 from gate.results import Numerics, Sides
 from spec.exits import NotRunError
+from spec.journal import Journal
 from spec.load import find
 
 ROOT = Path(__file__).parents[1]

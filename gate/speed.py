@@ -8,11 +8,11 @@ from typing import Any
 
 from bench.environment import capture
 from gate.blocks import REFUSALS, Bench, Block, Control, Failure, Files, Pace, Sample, SideError, sample_of
-from gate.journal import Journal
 from gate.looks import Look, Series, decide, series_of
 from gate.plan import Cell, Plan
 from gate.results import Effect, Quantity, Side, Sides, Speed, SpeedVerdict
 from impls.client import framework_command
+from spec.journal import Journal
 
 Tell = Callable[[str], None]
 Commands = tuple[tuple[str, ...], tuple[str, ...]]

@@ -1,4 +1,4 @@
-"""Exact statistics of paired log ratios: limits of their median, levels of sequential looks, Holm, rates.
+"""Exact statistics of paired log ratios: limits of their median, levels of sequential looks, Holm.
 
 Verdicts assume no normal distribution. Where both sides are the same program, it is chance which of two processes is
 called the candidate, so that the log ratios of blocks lie symmetrically about 0 by design; that is all that the signed
@@ -13,7 +13,6 @@ from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest
 
 #: How often a slow-down of the size that is named as the smallest visible one would be seen.
 POWER = 0.9
@@ -122,14 +121,3 @@ def smallest_effect(found: Limits, low_level: float, at_least: float) -> float |
     error = distance / normal.inv_cdf(1.0 - low_level)
     stray = normal.inv_cdf(POWER) * error
     return math.expm1(max(distance, math.log(at_least)) + stray)
-
-
-def rate_interval(events: int, of: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact two-sided interval of a rate (Clopper and Pearson 1934)."""
-    interval = binomtest(events, of).proportion_ci(confidence, method="exact")
-    return float(interval.low), float(interval.high)
-
-
-def rate_upper_bound(events: int, of: int, confidence: float = 0.95) -> float:
-    """The exact one-sided upper bound of a rate."""
-    return float(binomtest(events, of, alternative="less").proportion_ci(confidence, method="exact").high)

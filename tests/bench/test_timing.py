@@ -21,7 +21,7 @@ def contender(name: str, *program: str, device: str = "cpu") -> Contender:
 
 
 def numpy_runner(name: str, *fault: str, device: str = "cpu") -> Contender:
-    return contender(name, "-m", "conformance.meta.wrong_runner", *fault, device=device)
+    return contender(name, "-m", "conformance.power.wrong_runner", *fault, device=device)
 
 
 def timed(contenders: Sequence[Contender], plan: Plan = PLAN) -> dict[tuple[str, int], Row]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from conformance.checks import Subject
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.part import Given, Part
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Case, Result
 from impls import training
 from impls.client import Traced, Worker

@@ -12,8 +12,9 @@ from conformance.caps import caps
 from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results, observed_precision
 from conformance.expected import write_expected
 from conformance.measure import relative_rms
-from conformance.meta.faults import FAULTS, Fault, Tensors
 from conformance.oracle import evaluate
+from conformance.power.catalogue import FAULTS
+from conformance.power.fault import NARROW, Fault, Tensors
 from conformance.reference import Reference, reference
 from conformance.results import Check, Outcome, Result
 from conformance.storage import is_stored, operand, stored
@@ -93,7 +94,14 @@ def test_float32_sums_that_are_stored_in_bfloat16_pass_at_every_tap(framework: s
     assert observed_precision(results) == "bfloat16"
 
 
-PLANTED = [fault for fault in FAULTS if not fault.lines and (fault.network or fault.tensors)]
+PLANTED = [
+    fault
+    for fault in FAULTS
+    if fault.spec == NARROW
+    and fault.check is None
+    and fault.field != "precision"
+    and not (fault.instead or fault.lines or fault.runner)
+]
 
 
 @pytest.mark.parametrize("fault", PLANTED, ids=lambda fault: fault.id)

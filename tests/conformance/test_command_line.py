@@ -164,7 +164,7 @@ def test_weights_that_are_nonsense_end_with_one_line(tmp_path: Path, content: by
     assert_refused(tmp_path, (*NARROW, "--weights", "mine.safetensors"), "mine.safetensors", "expected")
 
 
-RUNNER = f"mine={sys.executable} -m conformance.meta.wrong_runner"
+RUNNER = f"mine={sys.executable} -m conformance.power.wrong_runner"
 
 
 def test_a_device_that_is_not_there_is_named_and_could_not_be_run(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tests.spec.networks import small
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = (sys.executable, str(ROOT / "tests" / "impls" / "example_runner.py"))
-NUMPY = (sys.executable, "-m", "conformance.meta.wrong_runner")
+NUMPY = (sys.executable, "-m", "conformance.power.wrong_runner")
 
 
 def entrant(name: str = "mine", command: tuple[str, ...] = NUMPY, dtype: Dtype = "float32") -> Entrant:

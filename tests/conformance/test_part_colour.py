@@ -8,8 +8,8 @@ import pytest
 
 from conformance.colour import ColourAxes, coloured
 from conformance.measure import Array
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.part_colour import ColourPart, Expected
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Outcome, Result
 from spec.load import load
 from spec.network import Network

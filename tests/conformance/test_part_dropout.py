@@ -10,9 +10,9 @@ import pytest
 from conformance.backpropagation import train_layer
 from conformance.dropout import drawn_masks
 from conformance.measure import Array
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.oracle import evaluate
 from conformance.part_dropout import Answer, DropoutPart, Expected
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Outcome
 from spec.network import Network
 from spec.operators import Dropout

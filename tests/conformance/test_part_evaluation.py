@@ -10,8 +10,8 @@ import pytest
 from conformance.evaluation import Average, averaged, crops, ensemble
 from conformance.evaluation_oracle import Predictions, predictions, view_logits, whole_images
 from conformance.measure import Array
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.part_evaluation import EvaluationPart, Expected, ensemble_of
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Outcome
 from spec.network import Network
 from spec.recipe import Evaluation

@@ -12,8 +12,8 @@ from conformance.caps import caps
 from conformance.checks import Subject
 from conformance.gradient_checks import gradient_results
 from conformance.gradient_reference import Gradient, GradientReference, decided_by_denormals, gradient_reference
-from conformance.meta.numpy_training import NumpyTrainer
-from conformance.meta.training_faults import TRAINING_FAULTS
+from conformance.power.numpy_training import NumpyTrainer
+from conformance.power.recipe_faults import GRADIENTS
 from conformance.results import Check, Outcome, Result
 from conformance.windows import pool_windows
 from impls.frameworks import Dtype
@@ -174,8 +174,8 @@ EXPECTED: dict[str, set[tuple[str, str]]] = {
     fault.id: {
         (fault.tap, "gradient_parameter" if "." in fault.tap else "gradient_input"),
     }
-    for fault in TRAINING_FAULTS
-    if fault.check in (Check.GRADIENT_INPUT, Check.GRADIENT_PARAMETER)
+    for fault in GRADIENTS
+    if fault.check is not Check.LOSS and not fault.lines
 } | {"loss_sum_for_mean": {("fc8", "loss"), ("fc8", "loss_gradient")}}
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from conformance.draws import goodness, twins
 from conformance.measure import Array
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.part_initialisers import InitialisersPart, findings
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Outcome
 from spec.network import Network
 from spec.recipe import Constant, Initialiser, Normal, Uniform

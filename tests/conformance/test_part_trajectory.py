@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from conformance import trajectory_batches
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.part import Given
 from conformance.part_trajectory import TrajectoryPart
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Outcome, Result
 from conformance.trajectory_batches import step_count, step_rates
 from conformance.trajectory_oracle import Expected, Unfit

@@ -99,7 +99,7 @@ def test_end_to_end_repeats_are_measured_as_the_relative_error_is() -> None:
 
 
 def test_the_report_of_a_runner_that_repeats_itself_says_so(tmp_path: Path) -> None:
-    runner = f"mine={sys.executable} -m conformance.meta.wrong_runner"
+    runner = f"mine={sys.executable} -m conformance.power.wrong_runner"
     arguments = ["--spec", "alexnet_narrow", "--frameworks", "none", "--runner", runner, "--repeats", "2"]
     arguments += ["--lanes", "forward"]
     done = subprocess.run(

@@ -10,13 +10,13 @@ PACKAGES = {"jax": "1.0", "jaxlib": "1.0", "numpy": "2.4.6"}
 
 
 def interpreter(folder: Path, name: str, worker: str = "", modules: tuple[str, ...] = (), **packages: str) -> str:
-    """An executable with these packages; its worker has a fault (conformance.meta.wrong_runner), or is a command."""
+    """An executable with these packages; its worker has a fault (conformance.power.wrong_runner), or is a command."""
     said = {
         "packages": PACKAGES | packages,
         "modules": list(modules or ("jax", "jaxlib", "numpy")),
         "python": "3.11.0",
     }
-    runner = shlex.join([sys.executable, "-m", "conformance.meta.wrong_runner", *([worker] if worker else [])])
+    runner = shlex.join([sys.executable, "-m", "conformance.power.wrong_runner", *([worker] if worker else [])])
     path = folder / name
     path.write_text(
         f'#!/bin/sh\nif [ "$1" = - ]; then echo {shlex.quote(json.dumps(said))}; exit 0; fi\n'

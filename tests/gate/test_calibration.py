@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from conformance.rates import rate_upper_bound
 from gate import calibration
 from gate.calibration import calibrate, conditions_of, machine_of, read, store
 from gate.options import calibrating, parsed, plan_of
 from gate.plan import Plan
 from gate.results import Calibration
-from gate.statistics import rate_upper_bound
 from spec.exits import InputError, NotRunError
 from tests.gate.findings import CALIBRATION
 from tests.gate.paced import PLAN, SIDES, cell, paced

@@ -9,12 +9,12 @@ import psutil
 import pytest
 
 from gate import campaign
-from gate.campaign import BEGIN, END, EXPERIMENTS, Experiment, Outcome, markdown, renew, run
+from gate.campaign import EXPERIMENTS, Experiment, Outcome, markdown, run
 from gate.characteristics import CELLS, EFFECTS, NOISES, Characteristic, characteristics
 from gate.plan import Plan
 from gate.planted import slower
 from gate.results import Effect, Quantity, Speed, SpeedVerdict
-from spec.exits import Exit, InputError, NotRunError
+from spec.exits import Exit, InputError
 from tests.gate.paced import PLAN, cell, paced
 
 
@@ -125,26 +125,8 @@ def test_page_has_counts_with_their_exact_intervals() -> None:
             assert before.count("|") == line.count("|")
 
 
-def test_page_is_renewed_between_its_marks_and_nowhere_else(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    renew(page, "new")
-    assert page.read_text() == f"before\n{BEGIN}\n\nnew\n\n{END}\nafter\n"
-    renew(page, "newer")
-    assert page.read_text() == f"before\n{BEGIN}\n\nnewer\n\n{END}\nafter\n"
-    assert list(tmp_path.iterdir()) == [page]
-
-
-def test_page_without_marks_is_named_and_left_as_it_is(tmp_path: Path) -> None:
-    page = tmp_path / "page.md"
-    page.write_text("text")
-    with pytest.raises(NotRunError, match="expected the marks"):
-        renew(page, "new")
-    assert page.read_text() == "text"
-
-
 def test_shipped_page_has_the_marks() -> None:
-    assert all(mark in campaign.DOCS.read_text(encoding="utf-8") for mark in (BEGIN, END))
+    campaign.PAGE.require()
 
 
 @pytest.mark.parametrize(
@@ -162,9 +144,9 @@ def test_look_prints_its_table_and_leaves_the_page(
     monkeypatch.setattr(campaign, "FAMILIES", 2)
     monkeypatch.setattr(campaign, "CELLS", (("native", 1),))
     monkeypatch.setattr(campaign, "EXPERIMENTS", (EXPERIMENTS[0], dataclasses.replace(EXPERIMENTS[2], share=0.5)))
-    before = campaign.DOCS.read_bytes()
+    before = campaign.PAGE.path.read_bytes()
     assert campaign.main(["--verdicts", "1", "--report", str(tmp_path)]) is Exit.PASSED
-    assert campaign.DOCS.read_bytes() == before
+    assert campaign.PAGE.path.read_bytes() == before
     assert "| the same, A/A | 1 | 0 | 0 |" in capsys.readouterr().out
     assert (tmp_path / campaign.BLOCKS).exists()
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from conformance.meta.faults import FAULTS, NETWORK
+from conformance.power.catalogue import FAULTS
+from conformance.power.fault import NARROW as NETWORK
 from gate.drift import judge
 from gate.numerics import Cases, compare, elsewhere, run, run_side
 from gate.reported import Reported
@@ -58,9 +59,7 @@ def planted(fault_id: str, pythons: Mapping[str, str], folder: Path) -> dict[str
     wrong: dict[str, str] = {}
     for framework in FRAMEWORKS:
         text = source_text(fault.network(network) if fault.network else network, framework, "native")
-        for right, other in fault.lines.get(framework, ()):
-            assert right in text
-            text = text.replace(right, other)
+        text = fault.planted(text, framework, network)
         source, python = folder / f"{framework}.py", folder / f"{framework}-python"
         source.write_text(text, encoding="utf-8")
         command = shlex.join([pythons[framework], str(WORKER), str(source)])
@@ -113,7 +112,7 @@ def test_a_fault_planted_in_a_candidate_is_found_at_its_tap(
 
 
 def of_runner(fault: str, folder: Path) -> Reported:
-    command = shlex.join([sys.executable, "-m", "conformance.meta.wrong_runner", *filter(None, [fault])])
+    command = shlex.join([sys.executable, "-m", "conformance.power.wrong_runner", *filter(None, [fault])])
     few = ["--spec", NETWORK, "--weights", "scaled", "--seeds", "2", "--repeats", "2"]
     few += ["--parts", "gradients", "--training-seeds", "1"]
     return run(["--frameworks", "none", "--runner", f"mine={command}", *few], folder, silent)

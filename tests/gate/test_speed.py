@@ -158,5 +158,5 @@ def test_journal_keeps_every_duration(tmp_path: Path) -> None:
 
 def test_journal_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(NotRunError, match="expected a journal of finished blocks"):
+    with pytest.raises(NotRunError, match="expected a journal of results"):
         judged(paced(), journal=tmp_path / "file" / "blocks.jsonl")

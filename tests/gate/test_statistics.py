@@ -9,8 +9,6 @@ from gate.statistics import (
     holm,
     limits,
     p_slower,
-    rate_interval,
-    rate_upper_bound,
     smallest_effect,
     spent,
     tails,
@@ -118,9 +116,3 @@ def test_smallest_effect_is_seen_nine_times_of_ten(n: int) -> None:
 def test_smallest_effect_is_never_below_the_threshold() -> None:
     found = limits([1e-6 * place for place in range(12)], 0.01, 0.01)
     assert smallest_effect(found, 0.01, 1.02) == pytest.approx(0.02, abs=1e-4)
-
-
-def test_exact_interval_of_a_rate() -> None:
-    assert rate_interval(0, 60) == pytest.approx((0.0, 1 - 0.025 ** (1 / 60)))
-    assert rate_interval(20, 20) == pytest.approx((0.025 ** (1 / 20), 1.0))
-    assert rate_upper_bound(0, 60) == pytest.approx(1 - 0.05 ** (1 / 60))

@@ -20,8 +20,12 @@ from impls.generate import source_name, source_text
 from spec.identifiers import PATTERN, RESERVED
 from spec.load import load, parse, shipped
 from spec.network import Network
+from spec.operators import Lrn
 from tests.impls.goldens import GOLDEN, SOURCES, SPECS, golden
 from tests.spec.networks import BRANCHES, SMALL
+
+#: The specs of the networks that faults are planted in.
+PLANTED_IN = sorted(Path(__file__).parents[2].glob("conformance/power/networks/*.yaml"))
 
 ROOT = Path(__file__).parents[2]
 needs_ruff = pytest.mark.skipif(importlib.util.find_spec("ruff") is None, reason="ruff is not in this environment")
@@ -83,9 +87,19 @@ def test_sources_of_all_shipped_networks_are_code(name: str, framework: Framewor
         ), f"expected one tap {layer.name}"
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_a_long_comprehension_is_code(framework: FrameworkName) -> None:
+    (spec,) = (path for path in PLANTED_IN if path.stem == "power_operators")
+    lrn = next(layer.operator for layer in load(spec).layers if isinstance(layer.operator, Lrn))
+    assert lrn.towers > 1
+    assert len(repr(lrn.alpha_sum)) > 16
+    compile(source_text(load(spec), framework), spec.name, "exec")
+
+
 @needs_ruff
 def test_sources_pass_lint_and_format_without_an_exception(tmp_path: Path) -> None:
-    networks = [load(name) for name in shipped()] + [load(spec) for spec in SPECS]
+    specs: list[str | Path] = [*shipped(), *SPECS, *PLANTED_IN]
+    networks = [load(spec) for spec in specs]
     networks += [words_changed("words " * 40, "a place in the paper, " * 12), parse(BRANCHES, "branches")]
     for network in networks:
         for framework, lowering in product(FRAMEWORKS, LOWERINGS):

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from conformance import part_dropout, part_evaluation, trajectory_batches
-from conformance.meta.wrong_runner import NumpyRunner
 from conformance.part import Part
 from conformance.part_colour import ColourPart
 from conformance.part_dropout import DropoutPart
 from conformance.part_evaluation import EvaluationPart
 from conformance.part_trajectory import TrajectoryPart
+from conformance.power.wrong_runner import NumpyRunner
 from conformance.results import Result
 from conformance.windows import Array
 from impls.training import Batch

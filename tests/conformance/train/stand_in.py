@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import numpy as np
 from pydantic import Field, TypeAdapter
 
-from conformance.meta.wrong_runner import NumpyRunner
+from conformance.power.wrong_runner import NumpyRunner
 from impls.protocol import Load
 from impls.runner import require_device
 from impls.training import Batch

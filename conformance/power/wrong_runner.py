@@ -1,4 +1,4 @@
-"""A runner in NumPy's float32, right or with one planted fault: `python -m conformance.meta.wrong_runner [FAULT]`.
+"""A runner in NumPy's float32, right or with one planted fault: `python -m conformance.power.wrong_runner [FAULT]`.
 
 It evaluates the network with the oracle's own operators, so that whatever a fault of the runner may be, it can be said
 in a line of NumPy.
@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 
 from conformance.dropout import drawn_masks
-from conformance.meta.faults import Tensors
-from conformance.meta.numpy_training import NumpyTrainer
 from conformance.oracle import Array, evaluate
+from conformance.power.fault import Tensors
+from conformance.power.numpy_training import NumpyTrainer
 from impls.protocol import Load
 from impls.runner import require_device
 from impls.worker import serve
@@ -60,6 +60,8 @@ class NumpyRunner(NumpyTrainer):
             recorded = dict(substitutes)
         if self.fault == "missing_tap":
             del recorded["norm2"]
+        if self.fault == "tap_renamed":
+            recorded["relu_two"] = recorded.pop("relu2")
         return {name: value for name, value in recorded.items() if name in taps}, "cpu"
 
     def prepare(self, x: Array) -> Callable[[], Array]:
@@ -76,6 +78,8 @@ class NumpyRunner(NumpyTrainer):
         match self.fault, layer.name:
             case "batch_reversed", "conv1":
                 return value[::-1].copy()
+            case "first_image_for_all", "pool2":
+                return np.repeat(value[:1], len(value), axis=0)
             case "one_element", "conv5":
                 value.flat[value.size // 2] += 1e-4 * np.abs(value).max()
             case "constant_output", "fc7":

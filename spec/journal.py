@@ -35,7 +35,7 @@ class Journal:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(f"\n{line}\n" if self._is_open_line else f"{line}\n")
         except OSError as error:
-            raise NotRunError(f"{self.path}: expected to keep finished blocks there, found: {error.strerror}") from None
+            raise NotRunError(f"{self.path}: expected to keep results there, found: {error.strerror}") from None
         self._is_open_line = False
 
     def _read(self, path: Path) -> None:
@@ -44,7 +44,7 @@ class Journal:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise NotRunError(f"{path}: expected a journal of finished blocks, found: {error.strerror}") from None
+            raise NotRunError(f"{path}: expected a journal of results, found: {error.strerror}") from None
         self._is_open_line = bool(text) and not text.endswith("\n")
         for line in text.splitlines():
             try:

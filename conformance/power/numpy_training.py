@@ -10,8 +10,8 @@ from conformance.colour import ColourAxes, coloured
 from conformance.dropout import drawn_masks
 from conformance.gradients import Gradients, Mask, gradients
 from conformance.losses import Labels, loss, loss_gradient
-from conformance.meta.faults import Tensors
 from conformance.oracle import Array, evaluate, lrn_sums
+from conformance.power.fault import Tensors
 from conformance.updates import Rates, State, is_bias, start, update
 from conformance.windows import pool_pads, pool_windows, spread
 from impls.training import Batch
@@ -83,6 +83,8 @@ class NumpyTrainer:
         self.tensors = dict(self.loaded)
 
     def step(self, batch: Batch) -> float:
+        if self.fault == "rate_never_changed" and self._rates is not None:
+            batch = replace(batch, rates=(self._rates.weights, self._rates.biases))
         back = backpropagate(self.network, self.tensors, batch.x, batch.labels, batch.masks, self.training.loss)
         gradients32 = {name: value.astype(np.float32) for name, value in back.parameters.items()}
         rates = Rates(*batch.rates)

@@ -1,0 +1,181 @@
+"""False alarms: right networks, of which the suite must reject none, and how many of them other rules reject."""
+
+import json
+import platform
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from conformance.checks import ForwardSubject
+from conformance.forward import compared, traced
+from conformance.participants import AT_ONCE, Files, Participant, described
+from conformance.power.fault import NARROW, OPERATORS
+from conformance.power.planting import code_hash, workers
+from conformance.power.report import Count, counted
+from conformance.power.rules import RULES, rejections
+from conformance.power.workbench import BATCH, network_named
+from conformance.rates import rate_upper_bound
+from conformance.reference import reference
+from conformance.results import Case, Outcome
+from impls.frameworks import FRAMEWORKS
+from impls.generate import write_source
+from spec.inputs import InputKind, inputs
+from spec.journal import Journal
+from spec.network import Network
+from spec.page import Page
+from spec.tensors import read, write
+from spec.text import safe
+from spec.weights import weights
+
+FORMAT = "lockstep-power-clean/1"
+PAGE = Page(
+    Path(__file__).parents[2] / "docs" / "power.md",
+    "<!-- clean: written by python -m conformance power --clean N --write-docs -->",
+    "<!-- end of clean -->",
+)
+
+#: What a run of one case comes to in one framework, as the journal keeps it.
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class CleanReport:
+    """The report of a run without faults."""
+
+    cases: Sequence[Mapping[str, Entry]]
+    """Each case, by framework."""
+    versions: Mapping[str, str]
+
+    @property
+    def alarms(self) -> list[tuple[str, str]]:
+        """Every case that was rejected, in which framework, and the first failure."""
+        return [
+            (f"{entry['case']} in {framework}", entry["alarm"])
+            for case in self.cases
+            for framework, entry in case.items()
+            if entry["alarm"]
+        ]
+
+    @property
+    def false(self) -> Count:
+        """How many cases were rejected, in any framework."""
+        return counted(any(entry["alarm"] for entry in case.values()) for case in self.cases)
+
+    @property
+    def is_met(self) -> bool:
+        """Whether none was."""
+        return self.false.events == 0
+
+    @property
+    def others(self) -> dict[str, dict[str, Count]]:
+        """By rule: how many cases it rejects in some framework, by the output alone and by any tap."""
+        return {
+            rule: {
+                where: counted(any(entry["rejected_by"][rule][where] for entry in case.values()) for case in self.cases)
+                for where in ("output", "taps")
+            }
+            for rule in RULES
+        }
+
+    def json_text(self) -> str:
+        """The text of power-clean.json."""
+        fields = {
+            "format": FORMAT,
+            "is_met": self.is_met,
+            "versions": dict(self.versions),
+            "suite": {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()},
+            "false_alarms": self.false.fields() | {"upper_95_bound": self._bound},
+            "other_rules": {
+                rule: {where: count.fields() for where, count in counts.items()} for rule, counts in self.others.items()
+            },
+            "cases": [dict(case) for case in self.cases],
+        }
+        return json.dumps(fields, indent=1, allow_nan=False) + "\n"
+
+    def markdown_text(self) -> str:
+        """The text of power-clean.md."""
+        alarms = [f"- {safe(where)}: {safe(message)}" for where, message in self.alarms]
+        return "\n".join(["# How often right networks are rejected", "", self.tables(), "", *alarms, ""])
+
+    def tables(self) -> str:
+        """The table, as docs/power.md has it."""
+        versions = ", ".join(f"{name} {safe(version)}" for name, version in self.versions.items())
+        return "\n".join(
+            [
+                f"{self.false.of:,} right cases, each in {versions}. A case counts as rejected where any framework is.",
+                "",
+                "| rule | rejected, by the output | rejected, by any tap |",
+                "|---|---|---|",
+                *(f"| {rule} | {own['output']} | {own['taps']} |" for rule, own in self.others.items()),
+                f"| Lockstep | | {self.false}; at most {self._bound:.2%} with 95% confidence |",
+            ]
+        )
+
+    @property
+    def _bound(self) -> float:
+        return rate_upper_bound(self.false.events, self.false.of)
+
+
+def clean(pythons: Mapping[str, str], cases: int, journal: Path | None, tell: Callable[[str], None]) -> CleanReport:
+    """Run so many right cases; those that are in the journal, of the same code and versions, are not run again."""
+    with tempfile.TemporaryDirectory(prefix="lockstep-clean-") as folder, workers(pythons, Path(folder)) as running:
+        versions = {worker.entrant.variant.framework: worker.hello().version for worker in running}
+        kept = Journal(journal, {"code": code_hash(), "versions": versions, "numpy": np.__version__})
+        found: list[Mapping[str, Entry]] = []
+        alarms = 0
+        for number in range(cases):
+            tell(f"{number + 1} of {cases} right cases; {alarms} false alarms")
+            entry = kept.get(str(number))
+            if entry is None:
+                entry = _checked(number, running, Path(folder))
+                kept.put(str(number), entry)
+            found.append(entry)
+            alarms += any(own["alarm"] for own in entry.values())
+        return CleanReport(found, versions)
+
+
+def case_of(number: int) -> tuple[Network, Case]:
+    """The network and the case of a number: a seed, and every kind of weights and input in turn."""
+    network = network_named((NARROW, OPERATORS)[number % 2])
+    weight_set, kind = ("scaled", "paper")[number // 2 % 2], ("photographs", "noise")[number // 4 % 2]
+    return network, Case(weight_set, kind, number, BATCH)
+
+
+def _checked(number: int, running: Sequence[Participant], folder: Path) -> dict[str, Entry]:
+    """What the suite and other rules say of one right case in each framework."""
+    network, case = case_of(number)
+    files = _files(network, case, folder)
+    expected = reference(network, read(files.weights), read(files.input)[network.input.name])
+    substitutes = folder / "substitutes.safetensors"
+    write(substitutes, expected.substitutes)
+    for worker in running:
+        framework = next(name for name in FRAMEWORKS if name == worker.entrant.variant.framework)
+        source = write_source(network, framework, folder)
+        worker.turn_to(network, described(network, folder), source)
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        traces = list(pool.map(lambda worker: traced(worker, files, substitutes, expected), running))
+    entries: dict[str, Entry] = {}
+    for worker, trace in zip(running, traces, strict=True):
+        subject = ForwardSubject(**vars(worker.subject(case)), reference=expected)
+        peers = [other.end_to_end for other in traces if other is not trace and other.end_to_end is not None]
+        taps = trace.end_to_end.taps if trace.end_to_end else {}
+        bad = [own for own in compared(subject, trace, peers) if own.outcome in (Outcome.FAILED, Outcome.ERRORED)]
+        entries[worker.entrant.variant.framework] = {
+            "case": f"{network.name} {case}",
+            "alarm": f"{bad[0].tap}, {bad[0].check}: {bad[0].message}" if bad else "",
+            "rejected_by": rejections(taps, expected.end_to_end, network.output),
+        }
+    return entries
+
+
+def _files(network: Network, case: Case, folder: Path) -> Files:
+    files = Files(case, folder / "weights.safetensors", folder / "input.safetensors")
+    write(files.weights, weights(network, "paper" if case.weights == "paper" else "scaled", case.seed))
+    kind: InputKind = "noise" if case.inputs == "noise" else "photographs"
+    write(files.input, {network.input.name: inputs(network, kind, case.seed, case.batch)})
+    return files

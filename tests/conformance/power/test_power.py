@@ -1,0 +1,222 @@
+"""The power report: what is counted, what is kept of a run that was stopped, and the command line."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.participants import Files, Participant
+from conformance.power import clean, command, planting
+from conformance.power.catalogue import FAULTS
+from conformance.power.clean import CleanReport, case_of
+from conformance.power.fault import NUMPY, Fault
+from conformance.power.planting import plant, plantings_of
+from conformance.power.report import Report, misses
+from conformance.power.rules import RULES
+from conformance.power.verdicts import CleanRun, Power, Verdict
+from conformance.power.workbench import Bench, Run
+from conformance.results import Check, Outcome
+from impls.frameworks import FRAMEWORKS
+from spec.exits import Exit, InputError, NotRunError
+from spec.page import Page
+
+BY_ID = {fault.id: fault for fault in FAULTS}
+ALL, NONE = ({rule: {"output": flag, "taps": flag} for rule in RULES} for flag in (True, False))
+
+
+def failure(tap: str, check: Check = Check.LOCAL, step: int | None = None, change: str = "") -> dict[str, Any]:
+    explanations = [{"change": change}] if change else []
+    return {
+        "tap": tap,
+        "check": str(check),
+        "outcome": str(Outcome.FAILED),
+        "step": step,
+        "message": "off",
+        "explanations": explanations,
+    }
+
+
+def silent(_: str) -> None:
+    pass
+
+
+# --- Verdicts --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "caught", "at_tap"),
+    [
+        (None, False, False),
+        (failure("norm2"), True, True),
+        (failure("norm1"), True, False),
+        (failure("norm2") | {"outcome": "errored"}, True, False),
+    ],
+)
+def test_a_fault_is_caught_at_its_tap_or_elsewhere_or_not(
+    found: dict[str, Any] | None, caught: bool, at_tap: bool
+) -> None:
+    verdict = Verdict(BY_ID["lrn_k"], "torch", found, NONE)
+    assert (verdict.is_caught, verdict.is_at_tap) == (caught, at_tap)
+
+
+@pytest.mark.parametrize(
+    ("found", "at_tap"),
+    [
+        (failure("conv1.weight", Check.TRAJECTORY, 2), True),
+        (failure("conv1.weight", Check.TRAJECTORY, 1), False),
+        (failure("conv1.weight", Check.GRADIENT_PARAMETER, 2), False),
+    ],
+)
+def test_a_fault_of_training_must_show_in_its_check_and_step(found: dict[str, Any], at_tap: bool) -> None:
+    assert Verdict(BY_ID["momentum"], "jax", found, None).is_at_tap is at_tap
+
+
+def test_an_explanation_must_be_the_first_and_is_counted_where_there_is_one() -> None:
+    fault = replace(BY_ID["lrn_k"], explained_by="k: 1")
+    right, wrong = (Verdict(fault, "torch", failure("norm2", change=change), NONE) for change in ("k: 1", "n: 3"))
+    none = Verdict(replace(fault, explained_by=None), "torch", failure("norm2", change="k: 1"), NONE)
+    assert (right.is_explained, wrong.is_explained, none.is_explained) == (True, False, None)
+
+
+# --- The report ------------------------------------------------------------------------------------------------------
+
+
+def report(*verdicts: Verdict) -> Report:
+    right = [CleanRun("a case", "torch", NONE), CleanRun("a case", "onnx", ALL)]
+    return Report(Power(list(verdicts), right, {"torch": "1"}))
+
+
+def test_totals_have_exact_intervals_and_other_rules_are_counted_on_the_same_runs() -> None:
+    fault = BY_ID["lrn_k"]
+    found = report(
+        *(Verdict(fault, name, failure("norm2"), ALL) for name in FRAMEWORKS),
+        Verdict(BY_ID["momentum"], "torch", failure("conv1.weight", Check.TRAJECTORY, 2), None),
+    )
+    assert str(found.totals["caught"]) == "5 of 5 (100.0%; 47.8% to 100.0%)"
+    assert found.is_met
+    others = found.others["allclose 1e-3"]
+    assert (others["caught, by the output"].events, others["caught, by the output"].of) == (4, 4)
+    assert (others["right networks rejected, by any tap"].events, others["right networks rejected, by any tap"].of) == (
+        1,
+        2,
+    )
+    fields = json.loads(found.json_text())
+    assert len(fields["faults"]) == 5
+    assert fields["is_met"] is True
+    text = found.markdown_text()
+    assert "| `lrn_k` | lrn: k | k = 1 instead of 2 | `norm2` | ✅ | ✅ | ✅ | ✅ |" in text
+
+
+@pytest.mark.parametrize(
+    ("found", "says"),
+    [
+        (None, "lrn_k in torch: expected to be caught at norm2; the suite saw nothing wrong"),
+        (failure("norm1"), "lrn_k in torch: expected at norm2, found at norm1, local, step None: off"),
+    ],
+)
+def test_what_is_missed_is_named_and_fails(found: dict[str, Any] | None, says: str) -> None:
+    verdict = Verdict(BY_ID["lrn_k"], "torch", found, NONE)
+    assert misses([verdict]) == [says]
+    assert not report(verdict).is_met
+
+
+def test_a_false_alarm_is_named_and_bounded() -> None:
+    right = {"torch": {"case": "a", "alarm": "", "rejected_by": ALL}}
+    wrong = {"torch": {"case": "b", "alarm": "conv1, local: off", "rejected_by": NONE}}
+    silent = CleanReport([right] * 59, {"torch": "1"})
+    assert silent.is_met
+    assert "at most 4.95% with 95% confidence" in silent.tables()
+    alarmed = CleanReport([right, wrong], {"torch": "1"})
+    assert not alarmed.is_met
+    assert alarmed.alarms == [("b in torch", "conv1, local: off")]
+    assert alarmed.others["cosine 0.99"]["taps"].events == 1
+    assert json.loads(alarmed.json_text())["false_alarms"]["events"] == 1
+
+
+def test_right_cases_differ_and_are_the_same_again() -> None:
+    cases = [(network.sha256, case) for network, case in map(case_of, range(16))]
+    assert len(set(cases)) == 16
+    assert cases == [(network.sha256, case) for network, case in map(case_of, range(16))]
+    assert len({(case.weights, case.inputs) for _, case in cases}) == 4
+
+
+# --- A run that was stopped ------------------------------------------------------------------------------------------
+
+ONE: list[tuple[Fault, str]] = [(BY_ID["missing_tap"], NUMPY)]
+
+
+def test_what_is_finished_is_not_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = tmp_path / "power.jsonl"
+    (verdict,) = plant({}, ONE, journal, silent).verdicts
+    assert verdict.is_at_tap
+    with journal.open("a") as file:
+        file.write('{"run": "cut')  # as a run that is killed leaves it
+
+    runs: list[object] = []
+    run = Bench.run
+
+    def counting(bench: Bench, participant: Participant, source: Path | None, files: Files) -> Run:
+        runs.append(source)
+        return run(bench, participant, source, files)
+
+    monkeypatch.setattr(Bench, "run", counting)
+    assert plant({}, ONE, journal, silent).verdicts == [verdict]
+    assert not runs
+    monkeypatch.setattr(planting, "code_hash", lambda: "other code")
+    assert plant({}, ONE, journal, silent).verdicts == [verdict]
+    assert len(runs) == 1
+
+
+def test_a_fault_is_planted_where_it_applies() -> None:
+    faults = [BY_ID["lrn_k"], BY_ID["momentum"], BY_ID["echo"]]
+    assert [name for _, name in plantings_of(faults, ["torch", "onnx"])] == ["torch", "onnx", "torch", NUMPY]
+
+
+# --- The command line ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--faults", "no_such_fault"],
+        ["--frameworks", "theano"],
+        ["--clean", "0"],
+        ["--python", "onnx=/no/such/python"],
+        ["more"],
+    ],
+)
+def test_wrong_option_is_an_input_error(arguments: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        command.main([*arguments, "--report", str(tmp_path)])
+
+
+def test_shipped_page_has_the_marks() -> None:
+    command.PAGE.require()
+    clean.PAGE.require()
+
+
+@pytest.mark.parametrize(("found", "code"), [(failure("norm2"), Exit.PASSED), (None, Exit.DIVERGED)])
+def test_command_writes_reports_and_the_page(
+    found: dict[str, Any] | None, code: Exit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- a -->\n<!-- b -->\n")
+    monkeypatch.setattr(command, "PAGE", Page(page, "<!-- a -->", "<!-- b -->"))
+    monkeypatch.setattr(command, "pythons_of", lambda *_: {"torch": "python"})
+
+    def planted(pythons: object, plantings: list[tuple[Fault, str]], *_: object) -> Power:
+        return Power([Verdict(fault, name, found, NONE) for fault, name in plantings], [], {"torch": "1"})
+
+    monkeypatch.setattr(command, "plant", planted)
+    arguments = ["--faults", "lrn_k", "--frameworks", "torch", "--write-docs", "--report", str(tmp_path / "reports")]
+    assert command.main(arguments) is code
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {"power.json", "power.md"}
+    assert "| `lrn_k` |" in page.read_text()
+
+
+def test_page_without_marks_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "PAGE", Page(tmp_path / "none.md", "a", "b"))
+    with pytest.raises(NotRunError, match="expected a page for the table"):
+        command.main(["--write-docs", "--report", str(tmp_path)])
