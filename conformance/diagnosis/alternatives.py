@@ -112,6 +112,8 @@ class Surroundings:
     """What every tap is read as, the input's too."""
     tensors: Tensors
     """Of all operators."""
+    outputs: Mapping[str, Array] = field(default_factory=dict)
+    """What every operator should give by itself."""
 
 
 def alternatives(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
@@ -210,6 +212,9 @@ def _outputs(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
             own = _followed(layer)
             sums = isinstance(layer.operator, Relu)
             yield Alternative(f"output: that of {layer.name}", asked, own, exact=sums)
+    for tap, value in around.outputs.items():
+        if tap != name and value.shape[1:] == asked.layer.output_shape:
+            yield Alternative(f"output: that of {tap}", asked, _given(value), exact=False)
     yield Alternative("batch: in reverse order", asked, after=lambda value: value[::-1], of_batch=True)
     yield Alternative("batch: moved on by one", asked, after=lambda value: np.roll(value, 1, 0), of_batch=True)
     yield Alternative("batch: moved back by one", asked, after=lambda value: np.roll(value, -1, 0), of_batch=True)
@@ -224,6 +229,10 @@ def _followed(layer: Layer) -> Callable[[Asked], Array]:
     return lambda own: evaluate(layer, (own.value(),), {})
 
 
+def _given(value: Array) -> Callable[[Asked], Array]:
+    return lambda own: value[: len(own.inputs[0])]
+
+
 def _precisions(asked: Asked) -> Iterator[Alternative]:
     """Operands, or a result, that are rounded to fewer bits."""
     for name, rounded in ROUNDED.items():
@@ -233,6 +242,10 @@ def _precisions(asked: Asked) -> Iterator[Alternative]:
             yield Alternative(f"precision: {name}", replace(asked, inputs=x, tensors=tensors), exact=False)
             yield Alternative(f"precision: {name} weights", replace(asked, tensors=tensors), exact=False)
         yield Alternative(f"precision: {name} inputs", replace(asked, inputs=x), exact=False)
+    for name, quantised in QUANTISED.items():
+        tensors = {key: quantised(value) if key.endswith(".weight") else value for key, value in asked.tensors.items()}
+        if isinstance(asked.layer.operator, Conv | Dense):
+            yield Alternative(f"precision: {name} weights", replace(asked, tensors=tensors), exact=False)
     yield Alternative("precision: denormals are 0", asked, lambda own: _flushed(own.value()))
 
 
@@ -264,6 +277,20 @@ ROUNDED: dict[str, Callable[[Array], Array]] = {
     "tf32, truncated": _truncated,
     "bf16": lambda values: stored(values.astype(np.float32), "bf16").astype(np.float64),
     "float16": _float16,
+}
+
+
+def _quantised(values: Array, axes: tuple[int, ...] | None) -> Array:
+    """To whole multiples of a 127th of the largest."""
+    step = np.abs(values).max(axis=axes, keepdims=True) / 127.0
+    y: Array = np.round(values / np.where(step > 0, step, 1.0)) * step
+    return y
+
+
+#: Formats of weights alone.
+QUANTISED: dict[str, Callable[[Array], Array]] = {
+    "int8": lambda values: _quantised(values, None),
+    "int8, by channel,": lambda values: _quantised(values, tuple(range(1, values.ndim))),
 }
 
 #: What becomes of images on the way out.

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +14,6 @@ from spec.operators import (
     AvgPool,
     BatchNorm,
     Concat,
-    Conv,
-    Dense,
     Dropout,
     Flatten,
     GlobalAvgPool,
@@ -79,10 +77,10 @@ def formulas(operator: AnyOperator) -> Iterator[tuple[str, Formula, bool]]:
             yield "scale: the drop probability", lambda own: own.inputs[0] * operator.drop_probability, False
         case BatchNorm():
             yield from _of_batch_norm(operator)
-        case Conv() | Dense() | Concat():
-            return
+        case Concat():
+            yield "order: channels in turn", _in_turn, True
         case _:
-            assert_never(operator)
+            return  # an operator that nothing is known of
 
 
 def _sigmoid(x: Array) -> Array:
@@ -96,6 +94,12 @@ def _of_x(formula: Callable[[Array], Array]) -> Formula:
 
 def _flattened(axes: tuple[int, ...]) -> Formula:
     return lambda own: own.inputs[0].transpose(0, *axes).reshape(len(own.inputs[0]), -1)
+
+
+def _in_turn(own: Any) -> Array:
+    """The first channel of each input, then the second of each; of inputs with as many channels."""
+    first = own.inputs[0]
+    return np.stack(own.inputs, axis=2).reshape(len(first), -1, *first.shape[2:])
 
 
 def _of_lrn(operator: Lrn) -> Iterator[tuple[str, Formula, bool]]:
@@ -166,7 +170,6 @@ def _of_batch_norm(operator: BatchNorm) -> Iterator[tuple[str, Formula, bool]]:
         return normalised(own, np.sqrt(x.var(axis=(0, 2, 3)) + operator.epsilon), x.mean(axis=(0, 2, 3)))
 
     yield "epsilon: outside the root", lambda own: normalised(own, np.sqrt(variance(own)) + operator.epsilon), False
-    yield "variance: read as a deviation", lambda own: normalised(own, variance(own) + operator.epsilon), False
     yield "statistics: of the batch", of_batch, False
 
 

@@ -80,7 +80,7 @@ def around(network: Network, expected: Reference) -> Surroundings:
     for own in expected.local.values():
         for read, value in zip(own.layer.operator.reads, own.inputs, strict=True):
             taps.setdefault(read, value)
-    return Surroundings(network, taps, expected.tensors)
+    return Surroundings(network, taps, expected.tensors, {name: own.value for name, own in expected.local.items()})
 
 
 @dataclass

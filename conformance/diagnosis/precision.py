@@ -10,12 +10,15 @@ from conformance.measure import NOISE, UNIT, Array, error_in
 from conformance.reference import LayerReference
 from conformance.results import Explanation
 from conformance.storage import stored
+from spec.operators import BatchNorm
 
 #: Formats of results, and how float32 is rounded to them.
 RESULTS: dict[str, Callable[[Array], Array]] = {
     "float16": lambda values: values.astype(np.float16).astype(np.float32),
     "bf16": lambda values: stored(values, "bf16"),
 }
+#: What is smaller is rounded to multiples of the same distance.
+SMALLEST = {"float16": 2.0**-14, "bf16": 2.0**-126}
 #: Rounding errors are spread: the worst is within so many times their RMS. As the gate has it.
 SPREAD = 16.0
 #: And have no direction: which share of their RMS may be alike over all of a channel, or follow the output.
@@ -35,22 +38,48 @@ def observed(actual: Array, reference: LayerReference, rule: Rule) -> Iterator[E
         return
     y, before = reference.value, found.error.rms
     for name, rounded in RESULTS.items():
+        if not bool((rounded(actual.astype(np.float32)) == actual).all()):
+            continue
         unit = UNIT["float16" if name == "float16" else "bfloat16"]
-        beyond = np.maximum(np.abs(actual - y) - unit * np.abs(y), 0.0)
+        beyond = np.maximum(np.abs(actual - y) - unit * np.maximum(np.abs(y), SMALLEST[name]), 0.0)
         left = distance_to(y + beyond, reference, rule)
-        if bool((rounded(actual.astype(np.float32)) == actual).all()) and left.within:
+        if left.within:
             yield Explanation(f"precision: {name} result", before, left.error.rms, found.unit)
             return
-    if not _is_rounding(actual - y, y, reference.scale):
-        return
-    if found.unit == NOISE:
+        coarser = before * UNIT["float32"] / unit
+        if rule.rms is not None and coarser <= rule.rms and _is_rounding(actual - y, y, reference.scale):
+            yield Explanation(f"precision: {name} accumulation", before, coarser, found.unit)
+            return
+    quick = 2.0 ** (24 - QUICK_BITS)
+    if found.unit == "ULP" and found.error.worst <= quick:
+        yield Explanation("precision: quick reciprocal", before, before / quick, found.unit)
+    elif found.unit == NOISE and isinstance(reference.layer.operator, BatchNorm):
+        factors = _factors(actual, y)
+        if np.abs(factors - 1.0).max() <= 2.0**-QUICK_BITS:
+            left = distance_to(_without(actual, y, factors), reference, rule)
+            if left.within:
+                yield Explanation("precision: quick reciprocal", before, left.error.rms, found.unit)
+    elif found.unit == NOISE and _is_rounding(actual - y, y, reference.scale):
         for low, high, name, unit_name in CLASSES:
             if low < before <= high:
                 yield Explanation(f"precision: {name}", before, before * UNIT["float32"] / UNIT[unit_name], found.unit)
-    elif found.unit == "ULP":
-        units = 2.0 ** (24 - QUICK_BITS)
-        if found.error.worst <= units:
-            yield Explanation("precision: quick reciprocal", before, before / units, found.unit)
+
+
+def _factors(actual: Array, y: Array) -> Array:
+    """By what each channel is multiplied, about its mean, at best."""
+    own, right = (np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) for values in (actual, y))
+    centred = right - right.mean(axis=1, keepdims=True)
+    slopes: Array = (centred * own).sum(axis=1) / np.maximum((centred**2).sum(axis=1), 1e-300)
+    return slopes
+
+
+def _without(actual: Array, y: Array, factors: Array) -> Array:
+    """The output with each channel's factor, and what it moves the channel by, taken back."""
+    shape = (1, -1, *[1] * (y.ndim - 2))
+    axes = (0, *range(2, y.ndim))
+    turned = actual - (factors.reshape(shape) - 1.0) * y
+    moved: Array = turned - (turned - y).mean(axis=axes, keepdims=True)
+    return moved
 
 
 def _is_rounding(errors: Array, y: Array, scale: Array | None) -> bool:

@@ -72,7 +72,10 @@ def _changes(layer: Layer, flattened: tuple[int, ...] | None) -> dict[str, dict[
 def _statistic(name: str, common: Mapping[str, Change]) -> dict[str, Change]:
     """What may become of a tensor of a batch norm; without it, it does nothing."""
     neutral = 1.0 if name.endswith((".variance", ".scale")) else 0.0
-    return {**common, "missing": lambda values: np.full_like(values, neutral)}
+    others: dict[str, Change] = {"missing": lambda values: np.full_like(values, neutral)}
+    if name.endswith(".variance"):
+        others |= {"its root": np.sqrt, "its square": np.square, "its inverse": lambda values: 1.0 / values}
+    return {**common, **others}
 
 
 def _regrouped(kernel: Array, groups: int) -> Array:
@@ -121,6 +124,8 @@ KERNELS: dict[str, Change] = {
 MATRICES: dict[str, Change] = {
     "transposed": lambda v: v.T,
     "read as (in, out)": lambda v: v.reshape(v.shape[::-1]).T,
+    "written as (in, out)": lambda v: v.T.reshape(v.shape),
+    "flipped": lambda v: v[::-1, ::-1],
     "rows in reverse order": lambda v: v[::-1],
     "columns in reverse order": lambda v: v[:, ::-1],
     "missing": np.zeros_like,

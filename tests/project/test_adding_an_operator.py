@@ -34,6 +34,9 @@ CHANGES: dict[str, list[tuple[str, str]]] = {
         (BEFORE_REST, "        case Noop():\n            to_inputs = (g,)\n" + BEFORE_REST),
         (BEFORE_REST, "        case Noop():\n            return Scales(None, {})\n" + BEFORE_REST),
     ],
+    "conformance/diagnosis/formulas_text.py": [
+        (BEFORE_REST, '        case Noop():\n            return ["expected = wide"]\n' + BEFORE_REST)
+    ],
     "conformance/caps.toml": [
         ('operators = ["relu", ', 'operators = ["noop", "relu", '),
         ('name = "gradient.exact"\noperators = ["relu", ', 'name = "gradient.exact"\noperators = ["noop", "relu", '),
