@@ -67,6 +67,13 @@ def fuzz(session: nox.Session) -> None:
 
 
 @nox.session
+def outside(session: nox.Session) -> None:
+    """Compare networks of torchvision and Keras, which nobody here wrote, too; its environment takes several GB."""
+    install(session, "suite")
+    run(session, "python", "-m", "conformance.outside", "--locked", *session.posargs)
+
+
+@nox.session
 def train(session: nox.Session) -> None:
     """Train a network in every framework from the same weights; by itself scikit-learn's digits, in minutes."""
     install(session, "train")

@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 PYPROJECT = HERE.parent / "pyproject.toml"
 
 #: In this order, because the later ones build upon the pins of the suite.
-GROUPS = tuple("suite torch jax tensorflow onnx tests lint bench train fuzz gate ray nox".split())
+GROUPS = tuple("suite torch jax tensorflow onnx outside tests lint bench train fuzz gate ray nox".split())
 
 #: Groups that share an environment with the suite, so that one pin must hold for both.
 WITH_SUITE = ("tests", "lint", "bench", "train", "fuzz", "gate", "ray")

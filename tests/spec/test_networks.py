@@ -48,10 +48,11 @@ TOTALS = {
     "vgg11": (132_863_336, 7_609_090_048, 7_435_240),
     "vgg16": (138_357_544, 15_470_264_320, 13_556_712),
     "googlenet": (6_998_552, 1_582_671_872, 3_227_160),
+    "googlenet_torchvision": (6_624_904, 1_498_376_192, 3_227_160),
     "resnet18": (11_689_512, 1_814_073_344, 2_484_712),
     "resnet50": (25_557_032, 4_089_184_256, 11_114_984),
 }
-BRANCHED = {"googlenet", "resnet18", "resnet50"}
+BRANCHED = {"googlenet", "googlenet_torchvision", "resnet18", "resnet50"}
 
 
 @pytest.mark.parametrize("name", shipped())

@@ -1,0 +1,1 @@
+"""Networks that nobody here wrote, as runners beside the generated sources."""
