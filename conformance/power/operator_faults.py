@@ -76,6 +76,7 @@ CONV: tuple[Fault, ...] = (
         "conv3",
         OPERATORS,
         network=operator("conv3", stride=(2, 2)),
+        explained_by="stride: [2, 2]",
     ),
     Fault(
         "conv_stride_across",
@@ -85,6 +86,7 @@ CONV: tuple[Fault, ...] = (
         "conv3",
         OPERATORS,
         network=operator("conv3", stride=(1, 2)),
+        explained_by="stride: [1, 2]",
     ),
     Fault(
         "pad_shifted",
@@ -93,6 +95,7 @@ CONV: tuple[Fault, ...] = (
         "one row of padding at the bottom that belongs at the top",
         "conv2",
         network=operator("conv2", pads=(1, 2, 3, 2)),
+        explained_by="pads: [1, 2, 3, 2]",
     ),
     Fault(
         "conv_pads_missing",
@@ -102,6 +105,7 @@ CONV: tuple[Fault, ...] = (
         "conv3",
         OPERATORS,
         network=operator("conv3", pads=(1, 1, 1, 1)),
+        explained_by="pads: [1, 1, 1, 1]",
     ),
     Fault(
         "conv_groups",
@@ -120,6 +124,7 @@ CONV: tuple[Fault, ...] = (
         "conv2",
         network=operator("conv2", bias=False),
         tensors=without("conv2.bias"),
+        explained_by="bias: false",
     ),
     Fault(
         "kernel_flip",
@@ -128,6 +133,7 @@ CONV: tuple[Fault, ...] = (
         "convolution instead of cross-correlation",
         "conv3",
         tensors=tensor("conv3.weight", lambda kernel: kernel[:, :, ::-1, ::-1]),
+        explained_by="weight: flipped",
     ),
 )
 
@@ -139,6 +145,7 @@ LRN: tuple[Fault, ...] = (
         "α multiplies the mean of the squares instead of their sum",
         "norm1",
         network=operator("norm1", alpha_convention="mean"),
+        explained_by="alpha_convention: mean",
     ),
     Fault(
         "lrn_alpha_sum_for_mean",
@@ -148,11 +155,44 @@ LRN: tuple[Fault, ...] = (
         "norm1",
         OPERATORS,
         network=operator("norm1", alpha_convention="sum"),
+        explained_by="alpha_convention: sum",
     ),
-    Fault("lrn_k", "lrn", "k", "k = 1 instead of 2", "norm2", network=operator("norm2", k=1.0)),
-    Fault("lrn_n", "lrn", "n", "the window is 3 channels wide instead of 5", "norm1", network=operator("norm1", n=3)),
-    Fault("lrn_alpha", "lrn", "alpha", "α = 0.0002 instead of 0.0001", "norm1", network=operator("norm1", alpha=2e-4)),
-    Fault("lrn_beta", "lrn", "beta", "β = 0.5 instead of 0.75", "norm1", network=operator("norm1", beta=0.5)),
+    Fault(
+        "lrn_k",
+        "lrn",
+        "k",
+        "k = 1 instead of 2",
+        "norm2",
+        network=operator("norm2", k=1.0),
+        explained_by="k: 1",
+    ),
+    Fault(
+        "lrn_n",
+        "lrn",
+        "n",
+        "the window is 3 channels wide instead of 5",
+        "norm1",
+        network=operator("norm1", n=3),
+        explained_by="n: 3",
+    ),
+    Fault(
+        "lrn_alpha",
+        "lrn",
+        "alpha",
+        "α = 0.0002 instead of 0.0001",
+        "norm1",
+        network=operator("norm1", alpha=2e-4),
+        explained_by="alpha: 0.0002",
+    ),
+    Fault(
+        "lrn_beta",
+        "lrn",
+        "beta",
+        "β = 0.5 instead of 0.75",
+        "norm1",
+        network=operator("norm1", beta=0.5),
+        explained_by="beta: 0.5",
+    ),
     Fault(
         "lrn_within_towers",
         "lrn",
@@ -160,6 +200,7 @@ LRN: tuple[Fault, ...] = (
         "the window stops at the border between the towers",
         "norm1",
         network=operator("norm1", scope="per_group", groups=2),
+        explained_by="scope: per_group",
     ),
     Fault(
         "lrn_across_towers",
@@ -169,6 +210,7 @@ LRN: tuple[Fault, ...] = (
         "norm1",
         OPERATORS,
         network=operator("norm1", scope="whole", groups=None),
+        explained_by="scope: whole",
     ),
     Fault(
         "lrn_groups",
@@ -178,6 +220,7 @@ LRN: tuple[Fault, ...] = (
         "norm1",
         OPERATORS,
         network=operator("norm1", groups=4),
+        explained_by="groups: 4",
     ),
     Fault(
         "lrn_omitted",
@@ -186,6 +229,7 @@ LRN: tuple[Fault, ...] = (
         "no normalisation at all",
         "norm2",
         instead={"torch": "{x}", "jax": "{x}", "tensorflow": "{x}", "onnx": 'node("norm2", "Identity", {x})'},
+        explained_by="operator: absent",
     ),
     Fault(
         "lrn_window_shifted",
@@ -195,11 +239,13 @@ LRN: tuple[Fault, ...] = (
         "norm1",
         lines={"jax": (("(n // 2, n // 2)", "(n // 2 - 1, n // 2 + 1)"),)},
         instead={
-            "torch": "{x} * F.pad((self.norm1({x}) / {x}).nan_to_num()[:, 1:], (0, 0, 0, 0, 0, 1), value=1.0)",
+            "torch": "{x} / (2.0 + 1e-4 * F.avg_pool3d("
+            "F.pad({x} ** 2, (0, 0, 0, 0, 1, 3))[:, None], (5, 1, 1), 1)[:, 0] * 5.0) ** 0.75",
             "tensorflow": "{x} / (2.0 + 1e-4 * tf.nn.avg_pool3d("
             "tf.pad({x} ** 2, ((0, 0), (0, 0), (0, 0), (1, 3)))[..., tf.newaxis], (1, 1, 5), 1, 'VALID')[..., 0] * 5)"
             " ** 0.75",
         },
+        explained_by="window: one channel up",
     ),
 )
 
@@ -211,6 +257,7 @@ POOLS: tuple[Fault, ...] = (
         "pooling windows of 2 that do not overlap",
         "pool2",
         network=operator("pool2", kernel=(2, 2)),
+        explained_by="kernel: [2, 2]",
     ),
     Fault(
         "max_pool_stride",
@@ -220,6 +267,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_e",
         OPERATORS,
         network=operator("pool_e", stride=(2, 2)),
+        explained_by="stride: [2, 2]",
     ),
     Fault(
         "max_pool_pads",
@@ -229,6 +277,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_a",
         OPERATORS,
         network=operator("pool_a", pads=(0, 0, 2, 1)),
+        explained_by="pads: [0, 0, 2, 1]",
     ),
     Fault(
         "ceil_for_floor",
@@ -237,9 +286,16 @@ POOLS: tuple[Fault, ...] = (
         "pool1 rounds up",
         "pool1",
         network=operator("pool1", rounding="ceil"),
+        explained_by="rounding: ceil",
     ),
     Fault(
-        "max_pool_average", "max_pool", "op", "the mean instead of the maximum", "pool5", network=_other_pool("pool5")
+        "max_pool_average",
+        "max_pool",
+        "op",
+        "the mean instead of the maximum",
+        "pool5",
+        network=_other_pool("pool5"),
+        explained_by="operator: mean",
     ),
     Fault(
         "avg_pool_kernel",
@@ -249,6 +305,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_d",
         OPERATORS,
         network=operator("pool_d", kernel=(2, 2)),
+        explained_by="kernel: [2, 2]",
     ),
     Fault(
         "avg_pool_stride",
@@ -258,6 +315,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_d",
         OPERATORS,
         network=operator("pool_d", stride=(2, 2)),
+        explained_by="stride: [2, 2]",
     ),
     Fault(
         "avg_pool_window_shifted",
@@ -267,6 +325,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_d",
         OPERATORS,
         network=operator("pool_d", pads=(2, 2, 0, 0)),
+        explained_by="pads: [2, 2, 0, 0]",
     ),
     Fault(
         "avg_pool_rounding",
@@ -276,6 +335,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_f",
         OPERATORS,
         network=operator("pool_f", rounding="floor"),
+        explained_by="rounding: floor",
     ),
     Fault(
         "avg_pool_padding_not_counted",
@@ -285,6 +345,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_b",
         OPERATORS,
         network=operator("pool_b", padding_counted=False),
+        explained_by="padding_counted: false",
     ),
     Fault(
         "avg_pool_padding_counted",
@@ -294,6 +355,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_c",
         OPERATORS,
         network=operator("pool_c", padding_counted=True),
+        explained_by="padding_counted: true",
     ),
     Fault(
         "avg_pool_maximum",
@@ -303,6 +365,7 @@ POOLS: tuple[Fault, ...] = (
         "pool_d",
         OPERATORS,
         network=_other_pool("pool_d"),
+        explained_by="operator: maximum",
     ),
     Fault(
         "global_avg_pool_maximum",
@@ -317,6 +380,7 @@ POOLS: tuple[Fault, ...] = (
             "tensorflow": "tf.reduce_max({x}, axis=(1, 2), keepdims=True)",
             "onnx": 'node("gap", "GlobalMaxPool", {x})',
         },
+        explained_by="operator: maximum",
     ),
 )
 
@@ -333,6 +397,7 @@ DENSE: tuple[Fault, ...] = (
             "tensorflow": "tf.reshape(x, (-1, 72))",
             "onnx": 'node("flatten", "Flatten", node("hwc", "Transpose", x, perm=[0, 2, 3, 1]), axis=1)',
         },
+        explained_by="order: height, width, channels",
     ),
     Fault(
         "dense_in_features",
@@ -359,6 +424,7 @@ DENSE: tuple[Fault, ...] = (
         "fc6",
         network=operator("fc6", bias=False),
         tensors=without("fc6.bias"),
+        explained_by="bias: false",
     ),
     Fault(
         "dense_transposed",
@@ -368,6 +434,7 @@ DENSE: tuple[Fault, ...] = (
         "fc1",
         OPERATORS,
         tensors=tensor("fc1.weight", lambda weight: weight.T),
+        explained_by="weight: transposed",
     ),
 )
 
@@ -384,6 +451,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "tf.nn.leaky_relu({x}, 0.01)",
             "onnx": 'node("relu3", "LeakyRelu", {x}, alpha=0.01)',
         },
+        explained_by="operator: leaky, slope 0.01",
     ),
     Fault(
         "relu_6",
@@ -397,6 +465,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "tf.nn.relu6({x})",
             "onnx": 'node("relu1", "Min", {y}, node("six", "Constant", value_float=6.0))',
         },
+        explained_by="operator: relu6",
     ),
     Fault(
         "relu_softened",
@@ -424,6 +493,7 @@ OTHERS: tuple[Fault, ...] = (
             "onnx": 'node("tanh1", "Max", node("low", "Min", {x}, node("one", "Constant", value_float=1.0)), '
             'node("minus", "Constant", value_float=-1.0))',
         },
+        explained_by="operator: clipped to 1",
     ),
     Fault(
         "dropout_probability",
@@ -432,6 +502,7 @@ OTHERS: tuple[Fault, ...] = (
         "evaluation keeps 0.6 instead of 0.5",
         "drop6",
         network=operator("drop6", drop_probability=0.4),
+        explained_by="drop_probability: 0.4",
     ),
     Fault(
         "dropout_inverted",
@@ -440,6 +511,7 @@ OTHERS: tuple[Fault, ...] = (
         "evaluation does not scale by the keep probability",
         "drop6",
         network=operator("drop6", convention="inverted"),
+        explained_by="convention: inverted",
     ),
     Fault(
         "dropout_scaled_twice",
@@ -449,6 +521,7 @@ OTHERS: tuple[Fault, ...] = (
         "drop1",
         OPERATORS,
         network=operator("drop1", convention="test_time"),
+        explained_by="convention: test_time",
     ),
     Fault(
         "dropout_op",
@@ -462,6 +535,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "{x} / 0.5",
             "onnx": 'node("drop7", "Div", {x}, "drop7.scale")',
         },
+        explained_by="scale: its inverse",
     ),
     Fault(
         "softmax_over_the_batch",
@@ -476,6 +550,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "tf.nn.softmax({x}, axis=0)",
             "onnx": 'node("prob", "Softmax", {x}, axis=0)',
         },
+        explained_by="axis: images",
     ),
     Fault(
         "softmax_of_log",
@@ -490,6 +565,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "tf.nn.log_softmax({x})",
             "onnx": 'node("prob", "LogSoftmax", {x}, axis=1)',
         },
+        explained_by="operator: logarithm of softmax",
     ),
     Fault(
         "add_mean",
@@ -504,6 +580,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "{y} / 3.0",
             "onnx": 'node("sum1", "Mean", tanh1, conv2, bn1)',
         },
+        explained_by="operator: mean",
     ),
     Fault(
         "add_inputs",
@@ -513,6 +590,7 @@ OTHERS: tuple[Fault, ...] = (
         "sum1",
         OPERATORS,
         network=operator("sum1", inputs=("tanh1", "conv2", "tanh1")),
+        explained_by="inputs: [tanh1, conv2, tanh1]",
     ),
     Fault(
         "concat_inputs",
@@ -522,6 +600,7 @@ OTHERS: tuple[Fault, ...] = (
         "join",
         OPERATORS,
         network=operator("join", inputs=("pool_b", "pool_a", "pool_c")),
+        explained_by="inputs: [pool_b, pool_a, pool_c]",
     ),
     Fault(
         "concat_interleaved",
@@ -544,6 +623,7 @@ OTHERS: tuple[Fault, ...] = (
         "bn1",
         OPERATORS,
         network=operator("bn1", epsilon=1e-5),
+        explained_by="epsilon: 1e-05",
     ),
     Fault(
         "batch_norm_omitted",
@@ -558,6 +638,7 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "{x}",
             "onnx": 'node("bn1", "Sub", {x}, node("nothing", "Sub", {y}, "bn1.right"))',
         },
+        explained_by="operator: absent",
     ),
     Fault(
         "batch_norm_of_the_batch",
@@ -572,9 +653,16 @@ OTHERS: tuple[Fault, ...] = (
             "tensorflow": "tf.nn.batch_normalization({x}, *tf.nn.moments({x}, (0, 1, 2)), "
             'self.bn1["shift"], self.bn1["scale"], 1e-3)',
         },
+        explained_by="statistics: of the batch",
     ),
     Fault(
-        "pool_before_norm", "all", "inputs", "layer 1 pools before it normalises", "norm1", network=_pool_before_norm
+        "pool_before_norm",
+        "all",
+        "inputs",
+        "layer 1 pools before it normalises",
+        "norm1",
+        network=_pool_before_norm,
+        explained_by="inputs: [pool1]",
     ),
     Fault("tap_renamed", "all", "name", "one tap is given under another's name", "relu2", runner=True),
 )

@@ -154,9 +154,7 @@ def _passed(bench: Bench, running: Sequence[Participant], tell: Tell) -> Iterato
         source = write_source(bench.network, CLEAN, framework, worker.folder)
         return bench.run(worker, source, bench.files)
 
-    if able and bench.check is None:
-        _ = bench.expected  # made once, before threads ask for it
-    with ThreadPoolExecutor(1 if bench.check else AT_ONCE) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         runs = list(pool.map(ran, able))
     for worker, run in zip(able, runs, strict=True):
         framework = worker.entrant.variant.framework

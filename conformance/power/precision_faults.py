@@ -63,6 +63,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
                 ),
             ),
         },
+        explained_by="precision: tf32, ties away from 0",
     ),
     Fault(
         "tf32_in_a_dense_layer",
@@ -71,6 +72,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the weights of fc6 are rounded to TF32",
         "fc6",
         tensors=tensor("fc6.weight", _tf32),
+        explained_by="precision: tf32 weights",
     ),
     Fault(
         "bf16_in_one_layer",
@@ -79,6 +81,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the kernels of conv2 are rounded to bfloat16",
         "conv2",
         tensors=tensor("conv2.weight", _bf16),
+        explained_by="precision: bf16 weights",
     ),
     Fault(
         "bf16_in_a_dense_layer",
@@ -87,6 +90,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the weights of fc8 are rounded to bfloat16",
         "fc8",
         tensors=tensor("fc8.weight", _bf16),
+        explained_by="precision: bf16 weights",
     ),
     Fault(
         "float16_weights",
@@ -95,6 +99,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the kernels of conv5 are stored in float16",
         "conv5",
         tensors=tensor("conv5.weight", _float16),
+        explained_by="precision: float16 weights",
     ),
     Fault(
         "int8_weights",
@@ -118,6 +123,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
             "tensorflow": 'tf.cast(sum((tf.cast(tf.linalg.matmul(x[:, i::8], self.fc7["weight"][i::8]), tf.float16) '
             'for i in range(8)), tf.cast(self.fc7["bias"], tf.float16)), tf.float32)',
         },
+        explained_by="precision: float16 accumulation",
     ),
     Fault(
         "float16_storage",
@@ -126,6 +132,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the output of conv1 is stored in float16",
         "conv1",
         instead=_half("conv1"),
+        explained_by="precision: float16 result",
     ),
     Fault(
         "float16_storage_of_a_copy",
@@ -135,6 +142,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "join",
         OPERATORS,
         instead=_half("join"),
+        explained_by="precision: float16 result",
     ),
     Fault(
         "reciprocal_approximated",
@@ -148,6 +156,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
             "local_response_norm({x}, n=5, k=2.0, alpha=0.0001, beta=0.75) / jnp.where({x} == 0, 1, {x}), 8, 11)",
             "tensorflow": "(lambda x, d: x * (d * 4097.0 - (d * 4097.0 - d)))({x}, tf.math.divide_no_nan({y}, {x}))",
         },
+        explained_by="precision: quick reciprocal",
     ),
     Fault(
         "root_approximated",
@@ -171,6 +180,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
             "tensorflow": '(lambda f: ({x} - self.bn1["mean"]) * (self.bn1["scale"] * (f * 4097.0 - (f * 4097.0 - f))) '
             '+ self.bn1["shift"])(tf.math.rsqrt(self.bn1["variance"] + 1e-3))',
         },
+        explained_by="precision: quick reciprocal",
     ),
     Fault(
         "tanh_approximated",
@@ -198,6 +208,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
             "tensorflow": "tf.nn.softmax(tf.cast(tf.cast({x}, tf.bfloat16), tf.float32))",
             "onnx": 'node("prob", "Softmax", node("wide", "Cast", node("narrow", "Cast", {x}, to=16), to=1), axis=1)',
         },
+        explained_by="precision: bf16 inputs",
     ),
     Fault(
         "mean_in_bf16",
@@ -212,6 +223,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
             "tensorflow": "tf.cast(tf.cast({y}, tf.bfloat16), tf.float32)",
             "onnx": 'node("gap", "Cast", node("narrow", "Cast", {y}, to=16), to=1)',
         },
+        explained_by="precision: bf16 result",
     ),
     Fault(
         "small_values_flushed",
@@ -282,5 +294,13 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
             "tensorflow": "(lambda y: tf.where(tf.reshape(tf.range(tf.size(y)), tf.shape(y)) == 100, np.nan, y))({y})",
         },
     ),
-    Fault("float16_sums", "dense", "precision", "sums of fc6 are rounded to float16", "fc6", instead=_half("fc6")),
+    Fault(
+        "float16_sums",
+        "dense",
+        "precision",
+        "sums of fc6 are rounded to float16",
+        "fc6",
+        instead=_half("fc6"),
+        explained_by="precision: float16 result",
+    ),
 )

@@ -88,6 +88,7 @@ GRADIENTS: tuple[Fault, ...] = (
             "tensorflow": "tf.where(x >= 0, x, 0.0)",
         },
         check=Check.GRADIENT_INPUT,
+        explained_by="slope at 0: 1",
     ),
     Fault(
         "tie_split",
@@ -97,6 +98,7 @@ GRADIENTS: tuple[Fault, ...] = (
         "pool2",
         runner=True,
         check=Check.GRADIENT_INPUT,
+        explained_by="ties: split",
     ),
     Fault(
         "lrn_denominator_constant",
@@ -106,6 +108,7 @@ GRADIENTS: tuple[Fault, ...] = (
         "norm2",
         runner=True,
         check=Check.GRADIENT_INPUT,
+        explained_by="denominator: constant",
     ),
     Fault(
         "gradient_batch_reversed",
@@ -115,6 +118,7 @@ GRADIENTS: tuple[Fault, ...] = (
         "flatten",
         runner=True,
         check=Check.GRADIENT_INPUT,
+        explained_by="batch: in reverse order",
     ),
     Fault(
         "gradient_stopped",
@@ -137,6 +141,7 @@ GRADIENTS: tuple[Fault, ...] = (
         "conv4.weight",
         runner=True,
         check=Check.GRADIENT_PARAMETER,
+        explained_by="groups: exchanged",
     ),
     Fault(
         "bias_gradient_mean",
@@ -146,6 +151,7 @@ GRADIENTS: tuple[Fault, ...] = (
         "conv2.bias",
         runner=True,
         check=Check.GRADIENT_PARAMETER,
+        explained_by="places: averaged",
     ),
     Fault(
         "loss_sum_for_mean",
@@ -155,6 +161,7 @@ GRADIENTS: tuple[Fault, ...] = (
         "fc8",
         network=_loss("sum"),
         check=Check.LOSS,
+        explained_by="reduction: sum",
     ),
 )
 
@@ -168,6 +175,7 @@ OPTIMISER: tuple[Fault, ...] = (
         network=_optimizer(momentum=0.8),
         check=Check.TRAJECTORY,
         step=2,
+        explained_by="momentum: 0.8",
     ),
     Fault(
         "momentum_of_torch",
@@ -178,6 +186,7 @@ OPTIMISER: tuple[Fault, ...] = (
         runner=True,
         check=Check.TRAJECTORY,
         step=11,
+        explained_by="rate: of the day, in the whole velocity",
     ),
     Fault(
         "velocity_of_torch",
@@ -188,6 +197,7 @@ OPTIMISER: tuple[Fault, ...] = (
         network=_optimizer(rate="outside_velocity"),
         check=Check.TRAJECTORY,
         step=1,
+        explained_by="rate: outside_velocity",
     ),
     Fault(
         "weight_decay",
@@ -198,6 +208,7 @@ OPTIMISER: tuple[Fault, ...] = (
         network=_optimizer(weight_decay=0.001),
         check=Check.TRAJECTORY,
         step=1,
+        explained_by="weight_decay: 0.001",
     ),
     Fault(
         "decay_outside_momentum",
@@ -208,6 +219,7 @@ OPTIMISER: tuple[Fault, ...] = (
         network=_optimizer(decay="decoupled"),
         check=Check.TRAJECTORY,
         step=1,
+        explained_by="decay: decoupled",
     ),
     Fault(
         "decay_on_biases",
@@ -218,6 +230,7 @@ OPTIMISER: tuple[Fault, ...] = (
         network=_optimizer(decays="weights_and_biases"),
         check=Check.TRAJECTORY,
         step=1,
+        explained_by="decays: weights_and_biases",
     ),
     Fault(
         "bias_rate_of_weights",
@@ -229,6 +242,7 @@ OPTIMISER: tuple[Fault, ...] = (
         lines=dict.fromkeys(TRAIN, (("rates[1]", "rates[0]"),)),
         check=Check.TRAJECTORY,
         step=1,
+        explained_by="bias_rate_factor: 1",
     ),
     Fault(
         "bias_rate_lowered",
@@ -240,6 +254,7 @@ OPTIMISER: tuple[Fault, ...] = (
         lines=dict.fromkeys(TRAIN, (("rates[1]", "(2.0 * rates[0])"),)),
         check=Check.TRAJECTORY,
         step=11,
+        explained_by="bias_schedule: of_weights",
     ),
     Fault(
         "rate_never_changed",
@@ -250,6 +265,7 @@ OPTIMISER: tuple[Fault, ...] = (
         runner=True,
         check=Check.TRAJECTORY,
         step=11,
+        explained_by="rate: times 10",
     ),
     Fault(
         "stale_velocity_after_resume",
@@ -260,6 +276,7 @@ OPTIMISER: tuple[Fault, ...] = (
         runner=True,
         check=Check.TRAJECTORY,
         step=20,
+        explained_by="velocity: of before the state was loaded",
     ),
 )
 
@@ -306,6 +323,7 @@ DROPOUT: tuple[Fault, ...] = (
             "tensorflow": (('tf.where(masks["drop6"], x, 0.0)', 'tf.where(masks["drop6"], x / 0.5, 0.0)'),),
         },
         check=Check.DROPOUT,
+        explained_by="scale while training: the inverse of the keep probability",
     ),
     Fault(
         "dropout_while_evaluating",
@@ -315,6 +333,7 @@ DROPOUT: tuple[Fault, ...] = (
         "drop6",
         runner=True,
         check=Check.DROPOUT,
+        explained_by="evaluation: drops too, scale the keep probability",
     ),
     Fault(
         "dropout_inverted_throughout",
@@ -324,6 +343,7 @@ DROPOUT: tuple[Fault, ...] = (
         "drop6",
         network=lambda network: network.with_operator("drop6", convention="inverted"),
         check=Check.DROPOUT,
+        explained_by="convention: inverted",
     ),
     Fault(
         "dropout_rate_while_training",
@@ -337,6 +357,7 @@ DROPOUT: tuple[Fault, ...] = (
             "tensorflow": (("(batch, 40)) < 0.5", "(batch, 40)) < 0.6"),),
         },
         check=Check.DROPOUT,
+        explained_by="drop_probability: 0.4",
     ),
 )
 
@@ -349,6 +370,7 @@ IMAGES: tuple[Fault, ...] = (
         "probabilities",
         runner=True,
         check=Check.EVALUATION,
+        explained_by="views: crop 4 mirrored",
     ),
     Fault(
         "no_crop_mirrored",
@@ -362,6 +384,7 @@ IMAGES: tuple[Fault, ...] = (
             "tensorflow": (("crops, crops[..., ::-1, :]", "crops, crops"),),
         },
         check=Check.EVALUATION,
+        explained_by="views: none mirrored",
     ),
     Fault(
         "one_view",
@@ -371,6 +394,7 @@ IMAGES: tuple[Fault, ...] = (
         "probabilities",
         network=_evaluation(views="centre"),
         check=Check.EVALUATION,
+        explained_by="views: centre",
     ),
     Fault(
         "centre_off_by_one",
@@ -389,6 +413,7 @@ IMAGES: tuple[Fault, ...] = (
         "probabilities",
         network=_evaluation(average="logits"),
         check=Check.EVALUATION,
+        explained_by="average: logits",
     ),
     Fault(
         "pca_root_for_eigenvalue",
@@ -398,6 +423,7 @@ IMAGES: tuple[Fault, ...] = (
         "images",
         network=_colour(scale_by="root_of_eigenvalue"),
         check=Check.COLOUR,
+        explained_by="scale_by: root_of_eigenvalue",
     ),
     Fault(
         "pca_rescaled",
@@ -407,6 +433,7 @@ IMAGES: tuple[Fault, ...] = (
         "images",
         network=_colour(rescale="one_plus_std"),
         check=Check.COLOUR,
+        explained_by="rescale: one_plus_std",
     ),
     Fault(
         "pca_std",
@@ -417,6 +444,7 @@ IMAGES: tuple[Fault, ...] = (
         OPERATORS,
         network=_colour(std=0.2),
         check=Check.COLOUR,
+        explained_by="std: 0.2",
     ),
     Fault(
         "pca_transposed",
@@ -430,6 +458,7 @@ IMAGES: tuple[Fault, ...] = (
             "tensorflow": ((", transpose_b=True", ""),),
         },
         check=Check.COLOUR,
+        explained_by="eigenvectors: rows for columns",
     ),
 )
 

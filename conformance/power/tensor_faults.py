@@ -17,7 +17,12 @@ def _one_sign(values: Array) -> Array:
     return changed
 
 
-def _mean_for_variance(tensors: Tensors) -> Tensors:
+def _another_draw(values: Array) -> Array:
+    drawn: Array = np.random.default_rng(7).permuted(values)
+    return drawn
+
+
+def _shift_for_mean(tensors: Tensors) -> Tensors:
     """A batch norm whose shift and mean are exchanged."""
     return tensors | {"bn1.shift": tensors["bn1.mean"], "bn1.mean": tensors["bn1.shift"]}
 
@@ -30,6 +35,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "the kernels of the two towers are exchanged",
         "conv4",
         tensors=tensor("conv4.weight", lambda kernel: np.roll(kernel, len(kernel) // 2, axis=0)),
+        explained_by="weight: groups exchanged",
     ),
     Fault(
         "kernel_transposed",
@@ -38,6 +44,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "rows and columns of the kernel are exchanged",
         "conv2",
         tensors=tensor("conv2.weight", lambda kernel: kernel.transpose(0, 1, 3, 2)),
+        explained_by="weight: rows and columns exchanged",
     ),
     Fault(
         "kernel_mirrored",
@@ -46,6 +53,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "the kernel is mirrored left to right",
         "conv4",
         tensors=tensor("conv4.weight", lambda kernel: kernel[:, :, :, ::-1]),
+        explained_by="weight: columns in reverse order",
     ),
     Fault(
         "kernel_in_for_out",
@@ -55,6 +63,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "conv2",
         OPERATORS,
         tensors=tensor("conv2.weight", lambda kernel: kernel.transpose(1, 0, 2, 3)),
+        explained_by="weight: input and output exchanged",
     ),
     Fault(
         "colours_reversed",
@@ -63,6 +72,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "blue, green, red instead of red, green, blue",
         "conv1",
         tensors=tensor("conv1.weight", lambda kernel: kernel[:, ::-1]),
+        explained_by="weight: input channels in reverse order",
     ),
     Fault(
         "bias_shifted",
@@ -87,6 +97,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "numbers in the order (in, out) are read as (out, in)",
         "fc6",
         tensors=tensor("fc6.weight", _misread),
+        explained_by="weight: written as (in, out)",
     ),
     Fault(
         "dense_rows_swapped",
@@ -106,7 +117,8 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "shift and mean are exchanged",
         "bn1",
         OPERATORS,
-        tensors=_mean_for_variance,
+        tensors=_shift_for_mean,
+        explained_by="shift: exchanged with mean",
     ),
     Fault(
         "batch_norm_deviation_for_variance",
@@ -123,6 +135,6 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "weights",
         "one layer has weights of another draw",
         "fc7",
-        tensors=tensor("fc7.weight", lambda weight: weight[::-1, ::-1]),
+        tensors=tensor("fc7.weight", _another_draw),
     ),
 )

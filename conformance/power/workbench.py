@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 from conformance.checks import Chain, ForwardSubject, Subject
@@ -53,6 +53,7 @@ class Asked:
         self.name = part.name
         self.folder = folder
         self._expected: list[Any] = []
+        self._lock = Lock()
 
     def skipped(self, given: Given) -> str:
         """As the part itself."""
@@ -60,10 +61,11 @@ class Asked:
 
     def expected(self, given: Given, folder: Path) -> Any:
         """The part's own answer, whose files stay."""
-        if not self._expected:
-            self.folder.mkdir()
-            self._expected.append(self.part.expected(given, self.folder))
-        return self._expected[0]
+        with self._lock:  # variants are asked at once
+            if not self._expected:
+                self.folder.mkdir()
+                self._expected.append(self.part.expected(given, self.folder))
+            return self._expected[0]
 
     def ask(self, worker: Worker, given: Given, expected: Any, folder: Path) -> Any:
         """As the part itself."""
@@ -108,15 +110,10 @@ class Bench:
         self._description = described(self.network, folder)
         self._substitutes = folder / "substitutes.safetensors"
         self._part = Asked(PARTS[check](), folder / "part") if check is not None else None
+        self._reference: Reference | None = None
+        self._lock = Lock()
         self.peers: dict[str, Chain] = {}
         """The end-to-end trace of the right network in each framework: what errors are usual."""
-
-    @cached_property
-    def expected(self) -> Reference:
-        """The oracle's answer in the forward lane."""
-        expected = reference(self.network, read(self.files.weights), read(self.files.input)[self.network.input.name])
-        write(self._substitutes, expected.substitutes)
-        return expected
 
     def run(self, participant: Participant, source: Path | None, files: Files) -> Run:
         """Have one variant load a source and tensors, run it, and compare with the right network."""
@@ -124,10 +121,19 @@ class Bench:
         if self._part is not None:
             (results,) = run_training(self.network, [participant], files, [self._part])
             return Run(results, None)
-        expected = self.expected
+        expected = self._expected()
         found: Traces = traced(participant, files, self._substitutes, expected)
         framework = participant.entrant.variant.framework
         subject = ForwardSubject(**vars(participant.subject(files.case)), reference=expected)
         results = compared(subject, found, [trace for name, trace in self.peers.items() if name != framework])
         taps = found.end_to_end.taps if found.end_to_end else {}
         return Run(results, rejections(taps, expected.end_to_end, self.network.output), found.end_to_end)
+
+    def _expected(self) -> Reference:
+        """The oracle's answer in the forward lane."""
+        with self._lock:  # variants are run at once
+            if self._reference is None:
+                x = read(self.files.input)[self.network.input.name]
+                self._reference = reference(self.network, read(self.files.weights), x)
+                write(self._substitutes, self._reference.substitutes)
+            return self._reference
