@@ -83,7 +83,7 @@ def train(session: nox.Session) -> None:
 @nox.session
 def power(session: nox.Session) -> None:
     """Plant faults in every framework and count those that are caught; with `-- --clean N`, count false alarms."""
-    install(session, "suite")
+    install(session, "fuzz")
     run(session, "python", "-m", "conformance", "power", "--locked", *session.posargs)
 
 
