@@ -91,8 +91,8 @@ def report(*verdicts: Verdict) -> Report:
 def test_totals_have_exact_intervals_and_other_rules_are_counted_on_the_same_runs() -> None:
     fault = BY_ID["lrn_k"]
     found = report(
-        *(Verdict(fault, name, failure("norm2"), ALL) for name in FRAMEWORKS),
-        Verdict(BY_ID["momentum"], "torch", failure("conv1.weight", Check.TRAJECTORY, 2), None),
+        *(Verdict(fault, name, failure("norm2", change="k: 1"), ALL) for name in FRAMEWORKS),
+        Verdict(BY_ID["momentum"], "torch", failure("conv1.weight", Check.TRAJECTORY, 2, "momentum: 0.8"), None),
     )
     assert str(found.totals["caught"]) == "5 of 5 (100.0%; 47.8% to 100.0%)"
     assert found.is_met
@@ -114,6 +114,7 @@ def test_totals_have_exact_intervals_and_other_rules_are_counted_on_the_same_run
     [
         (None, "lrn_k in torch: expected to be caught at norm2; the suite saw nothing wrong"),
         (failure("norm1"), "lrn_k in torch: expected at norm2, found at norm1, local, step None: off"),
+        (failure("norm2", change="n: 3"), "lrn_k in torch: expected the explanation k: 1, found n: 3"),
     ],
 )
 def test_what_is_missed_is_named_and_fails(found: dict[str, Any] | None, says: str) -> None:
@@ -197,7 +198,7 @@ def test_shipped_page_has_the_marks() -> None:
     clean.PAGE.require()
 
 
-@pytest.mark.parametrize(("found", "code"), [(failure("norm2"), Exit.PASSED), (None, Exit.DIVERGED)])
+@pytest.mark.parametrize(("found", "code"), [(failure("norm2", change="k: 1"), Exit.PASSED), (None, Exit.DIVERGED)])
 def test_command_writes_reports_and_the_page(
     found: dict[str, Any] | None, code: Exit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
