@@ -6,6 +6,7 @@ what becomes of a right output. Each is named by what is other, `field: value`, 
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,7 @@ from conformance.oracle import Tensors, evaluate, noise_scale
 from conformance.storage import operand, stored
 from conformance.windows import Array
 from spec.network import Network
-from spec.operators import AvgPool, Conv, Dense, Flatten, MaxPool, Relu
+from spec.operators import AvgPool, Conv, Dense, Flatten, MaxPool, Relu, Softmax
 from spec.shapes import Layer, ShapeError, shaped
 
 Channels = npt.NDArray[np.integer] | slice
@@ -26,6 +27,8 @@ FIRST = slice(0, 1)
 #: Of so many output channels, over all groups, a costly operator is evaluated before it is as a whole.
 FEW_CHANNELS = 16
 COSTLY_MACS = 4_000_000
+#: Of so many inputs all orders are tried.
+MOST_PERMUTED = 4
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Alternative:
     """What becomes of the output, and of S."""
     exact: bool = True
     """Whether it computes nothing where the operator itself computes nothing."""
+    undo: Callable[[Array], Array] = field(default=lambda actual: actual)
+    """What is done to what was found, before it is compared."""
     of_batch: bool = False
     """Whether it is about images together, and can be told by all of them only."""
 
@@ -120,7 +125,10 @@ def alternatives(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
     """Everything that is tried; of two that come to the same, the first is named."""
     yield from _fields(asked)
     yield from _windows(asked)
-    yield from _dilated(asked)
+    yield from _kernels(asked)
+    yield from _extents(asked)
+    if isinstance(asked.layer.operator, Softmax):
+        yield Alternative("operator: logarithm of softmax", asked, undo=np.exp)
     for change, formula, exact in formulas(asked.layer.operator):
         yield Alternative(change, asked, formula, exact=exact, of_batch=change in OF_BATCH)
     for change, tensors in other_tensors(asked.layer, asked.tensors, around.tensors, _flattened(asked.layer, around)):
@@ -154,22 +162,57 @@ def _windows(asked: Asked) -> Iterator[Alternative]:
             yield Alternative(change, own)
 
 
-def _dilated(asked: Asked) -> Iterator[Alternative]:
-    """A kernel with holes, with the stated pads and with those that keep the output's size."""
+def _kernels(asked: Asked) -> Iterator[Alternative]:
+    """A kernel with holes, its middle alone, and one of which some groups see a part."""
     operator = asked.layer.operator
-    if not isinstance(operator, Conv) or operator.kernel == (1, 1):
+    if not isinstance(operator, Conv):
         return
     name = f"{asked.layer.name}.weight"
     kernel = asked.tensors[name]
+    for groups in (2, 4):
+        part = kernel[:, : kernel.shape[1] // groups]
+        more = operator.model_copy(update={"groups": operator.groups * groups})
+        if (own := replace(asked, tensors={**asked.tensors, name: part}).changed(more)) is not None:
+            yield Alternative(f"groups: {more.groups}", own)
+    if min(operator.kernel) > 2:
+        middle = np.zeros_like(kernel)
+        middle[:, :, 1:-1, 1:-1] = kernel[:, :, 1:-1, 1:-1]
+        change = f"kernel: [{operator.kernel[0] - 2}, {operator.kernel[1] - 2}]"
+        yield Alternative(change, replace(asked, tensors={**asked.tensors, name: middle}))
+    if operator.kernel == (1, 1):
+        return
     rows, columns = (2 * extent - 1 for extent in operator.kernel)
     wide = np.zeros((*kernel.shape[:2], rows, columns), kernel.dtype)
     wide[:, :, ::2, ::2] = kernel
     (top, left, bottom, right), (down, across) = operator.pads, (rows // 2, columns // 2)
     for pads in (operator.pads, (top + down // 2, left + across // 2, bottom + down // 2, right + across // 2)):
         holed = operator.model_copy(update={"kernel": (rows, columns), "pads": pads})
-        own = replace(asked, tensors={**asked.tensors, name: wide}).changed(holed)
-        if own is not None:
+        if (own := replace(asked, tensors={**asked.tensors, name: wide}).changed(holed)) is not None:
             yield Alternative("dilation: 2", own)
+
+
+def _extents(asked: Asked) -> Iterator[Alternative]:
+    """One output, or one feature that is read, too few."""
+    operator = asked.layer.operator
+    if not isinstance(operator, Conv | Dense):
+        return
+    field_name = "out_channels" if isinstance(operator, Conv) else "out_features"
+    outputs = asked.layer.output_shape[0]
+    change = f"{field_name}: {outputs - 1}"
+    fewer = operator.model_copy(update={field_name: outputs - 1})
+    if outputs > 1:
+        cut = {name: value[:-1] for name, value in asked.tensors.items()}
+        if (own := replace(asked, tensors=cut).changed(fewer)) is not None:
+            yield Alternative(change, own)
+        repeated = {name: value[[*range(outputs - 1), outputs - 2]] for name, value in asked.tensors.items()}
+        yield Alternative(change, replace(asked, tensors=repeated))
+    if isinstance(operator, Dense):
+        name = f"{asked.layer.name}.weight"
+        weight = asked.tensors[name].copy()
+        weight[:, -1] = 0.0
+        yield Alternative(
+            f"in_features: {operator.in_features - 1}", replace(asked, tensors={**asked.tensors, name: weight})
+        )
 
 
 def _flattened(layer: Layer, around: Surroundings) -> tuple[int, ...] | None:
@@ -193,8 +236,11 @@ def _inputs(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
         if len(reads) > 1:
             x = tuple(np.zeros_like(value) if index == place else value for index, value in enumerate(asked.inputs))
             yield Alternative(f"inputs: {read} missing", replace(asked, inputs=x))
-    if len(reads) > 1 and (own := asked.changed(inputs=asked.inputs[::-1])) is not None:
-        yield Alternative("inputs: in reverse order", own)
+    for places in permutations(range(len(reads))) if 1 < len(reads) <= MOST_PERMUTED else ():
+        if places != tuple(range(len(reads))):
+            own = asked.changed(inputs=tuple(asked.inputs[place] for place in places))
+            if own is not None:
+                yield Alternative(f"inputs: [{', '.join(reads[place] for place in places)}]", own)
 
 
 def _outputs(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
@@ -235,7 +281,10 @@ def _given(value: Array) -> Callable[[Asked], Array]:
 
 def _precisions(asked: Asked) -> Iterator[Alternative]:
     """Operands, or a result, that are rounded to fewer bits."""
-    for name, rounded in ROUNDED.items():
+    if asked.scale() is None:
+        for name in RESULTS:
+            yield Alternative(f"precision: {name} result", asked, after=ROUNDED[name][0], exact=False)
+    for name, rounded in [(name, each) for name, ways in ROUNDED.items() for each in ways]:
         x = tuple(rounded(value) for value in asked.inputs)
         tensors = {key: rounded(value) if key.endswith(".weight") else value for key, value in asked.tensors.items()}
         if isinstance(asked.layer.operator, Conv | Dense):
@@ -270,14 +319,14 @@ def _float16(values: Array) -> Array:
         return values.astype(np.float16).astype(np.float64)
 
 
-#: Formats of operands, as they are rounded.
-ROUNDED: dict[str, Callable[[Array], Array]] = {
-    "tf32": lambda values: operand(values.astype(np.float32), "tf32").astype(np.float64),
-    "tf32, ties away from 0": _half_up,
-    "tf32, truncated": _truncated,
-    "bf16": lambda values: stored(values.astype(np.float32), "bf16").astype(np.float64),
-    "float16": _float16,
+#: Formats of operands, and the ways in which they are rounded.
+ROUNDED: dict[str, tuple[Callable[[Array], Array], ...]] = {
+    "tf32": (lambda values: operand(values.astype(np.float32), "tf32").astype(np.float64), _half_up, _truncated),
+    "bf16": (lambda values: stored(values.astype(np.float32), "bf16").astype(np.float64),),
+    "float16": (_float16,),
 }
+#: Those of results that nothing is added up for; of two that come to the same, the first.
+RESULTS = ("bf16", "float16", "tf32")
 
 
 def _quantised(values: Array, axes: tuple[int, ...] | None) -> Array:

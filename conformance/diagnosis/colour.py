@@ -36,6 +36,8 @@ def diagnosed(
 def _others(images: Array, axes: ColourAxes, draws: Array, stated: PcaColour) -> Iterator[Other]:
     for change, other in other_choices(stated):
         yield change, images, axes, draws, other
+    for std in (2.0 * stated.std, 0.5 * stated.std, stated.std**2, stated.std**0.5, 1.0):
+        yield f"std: {std:.6g}", images, axes, draws, stated.model_copy(update={"std": std})
     for factor in (1.0 / stated.std, stated.std, -1.0, 0.0):
         words = {-1.0: "negated", 0.0: "missing"}.get(factor, f"times {factor:.6g}")
         yield f"draws: {words}", images, axes, draws * factor, stated

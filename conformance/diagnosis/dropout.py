@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from conformance.diagnosis.notes import note
-from conformance.diagnosis.wrong_values import wrong_values
+from conformance.diagnosis.wrong_values import TENTHS, wrong_values
 from conformance.results import Explanation, Result
 from spec.operators import Dropout
 
@@ -62,6 +62,12 @@ def _others(operator: Dropout) -> Iterator[tuple[str, Behaviour]]:
         if scale != stated.evaluation_scale:
             yield f"scale while evaluating: {words}", replace(stated, evaluation_scale=scale)
         yield f"evaluation: drops too, scale {words}", replace(stated, drops_always=True, evaluation_scale=scale)
+    for probability in (keep, *TENTHS, 0.25, 0.75):
+        if 0 < probability != operator.drop_probability:
+            yield f"drop_probability while training: {probability:.6g}", replace(stated, drop_probability=probability)
+            scale = 1.0 / (1.0 - probability) if operator.convention == "inverted" else stated.training_scale
+            change = f"drop_probability and scale while training: {probability:.6g}"
+            yield change, replace(stated, drop_probability=probability, training_scale=scale)
     yield "training: drops nothing", replace(stated, keeps_all=True, drop_probability=0.0)
     yield (
         "operator: absent",

@@ -19,6 +19,9 @@ from spec.recipe import Evaluation
 #: Of a network with more multiplications, all views together, nothing is tried: they would take the oracle minutes.
 MOST_MACS = 20_000_000_000
 
+#: Where a centre is often put instead, in rows and columns.
+MOVES = {"down": (1, 0), "right": (0, 1), "down and right": (1, 1), "up": (-1, 0), "left": (0, -1)}
+
 
 def diagnosed(
     result: Result, actual: Array, found: Judged, network: Network, stated: Evaluation, tensors: Tensors, images: Array
@@ -64,6 +67,25 @@ def _others(
         mirrored[view] = logits[(view + half) % len(logits)]
         yield f"views: crop {view + 1} mirrored", averaged(mirrored, stated.average)
         yield f"views: crop {view + 1} missing", averaged(np.delete(logits, view, 0), stated.average)
+    for words, by in MOVES.items():
+        if (moved := _centre(network, stated, tensors, images, by)) is not None:
+            other = logits.copy()
+            other[half - 1], other[-1] = moved
+            yield f"centre: one pixel {words}", averaged(other, stated.average)
     upside_down = logits.copy()
     upside_down[half:] = view_logits(network, stated, tensors, images[:, :, ::-1])[[2, 3, 0, 1, 4]]
     yield "views: upside down for mirrored", averaged(upside_down, stated.average)
+
+
+def _centre(
+    network: Network, stated: Evaluation, tensors: Tensors, images: Array, by: tuple[int, int]
+) -> tuple[Array, Array] | None:
+    """Logits of the centre moved down and right `by` pixels, and of its mirror image; None beyond an edge."""
+    _, height, width = network.input.shape
+    top, left = (images.shape[2] - height) // 2 + by[0], (images.shape[3] - width) // 2 + by[1]
+    crop = images[:, :, max(top, 0) : top + height, max(left, 0) : left + width]
+    if crop.shape[2:] != (height, width):
+        return None
+    alone = stated.model_copy(update={"views": "centre"})
+    straight, mirrored = (view_logits(network, alone, tensors, each)[0] for each in (crop, crop[..., ::-1]))
+    return straight, mirrored

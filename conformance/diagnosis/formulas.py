@@ -62,7 +62,6 @@ def formulas(operator: AnyOperator) -> Iterator[tuple[str, Formula, bool]]:
             yield "axis: images", lambda own: softmax(own.inputs[0].T).T, False
             yield "temperature: 2", lambda own: softmax(own.inputs[0] / 2), False
             yield "temperature: 0.5", lambda own: softmax(own.inputs[0] * 2), False
-            yield "operator: logarithm of softmax", lambda own: np.log(softmax(own.inputs[0])), False
             yield "operator: sigmoid", lambda own: _sigmoid(own.inputs[0]), False
             yield "base: 2", lambda own: softmax(own.inputs[0] * np.log(2.0)), False
             yield "divisor: missing", lambda own: np.exp(own.inputs[0] - own.inputs[0].max(1, keepdims=True)), False

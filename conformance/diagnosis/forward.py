@@ -54,9 +54,10 @@ def _explained(
         if distance is not None:
             found.append((alternative.change, distance))
     operator = reference.layer.operator.op
+    best = dict(sorted(found, key=lambda each: each[1].error.rms, reverse=True))
     explanations = [
         judge.explanation(change, distance, note(operator, change, variant.framework))
-        for change, distance in sorted(found, key=lambda each: _rank(each[1]))
+        for change, distance in reversed(best.items())
     ]
     if not explanations and actual.shape == reference.value.shape:
         explanations = [
@@ -64,10 +65,6 @@ def _explained(
             for each in observed(judge.actual, reference, rule)
         ]
     return tuple(explanations), tried
-
-
-def _rank(distance: Distance) -> float:
-    return distance.error.rms
 
 
 def _own(reference: LayerReference, expected: Reference) -> dict[str, Array]:
@@ -113,7 +110,7 @@ class _Judge:
             value, scale = alternative.expected(images, channels)
         except (ValueError, IndexError):  # shapes that do not fit an alternative are no explanation
             return None
-        actual = self.actual[images]
+        actual = alternative.undo(self.actual[images])
         if actual.ndim > 1 and not isinstance(channels, slice):
             actual = actual[:, channels] if channels.max() < actual.shape[1] else actual
         if value.shape != actual.shape or not np.isfinite(value).all():

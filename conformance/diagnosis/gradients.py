@@ -194,7 +194,7 @@ def _other_gradients(case: GradientCase, layer: Layer, name: str) -> Iterator[Ot
     for change, tensors in other_tensors(layer, asked.tensors, case.tensors, None):
         yield change, *_taken(case, replace(asked, tensors=tensors), layer, name)
     if isinstance(layer.operator, Conv | Dense):
-        for change, rounded in ROUNDED.items():
+        for change, rounded in [(name, each) for name, ways in ROUNDED.items() for each in ways]:
             x = tuple(rounded(value) for value in asked.inputs)
             tensors = {key: rounded(value) for key, value in asked.tensors.items()}
             yield (

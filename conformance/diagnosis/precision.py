@@ -14,9 +14,10 @@ from spec.operators import BatchNorm
 
 #: Formats of results, and how float32 is rounded to them.
 RESULTS: dict[str, Callable[[Array], Array]] = {
-    "float16": lambda values: values.astype(np.float16).astype(np.float32),
     "bf16": lambda values: stored(values, "bf16"),
+    "float16": lambda values: values.astype(np.float16).astype(np.float32),
 }
+ROUNDOFF = {"bf16": UNIT["bfloat16"], "float16": UNIT["float16"]}
 #: What is smaller is rounded to multiples of the same distance.
 SMALLEST = {"float16": 2.0**-14, "bf16": 2.0**-126}
 #: Rounding errors are spread: the worst is within so many times their RMS. As the gate has it.
@@ -37,16 +38,15 @@ def observed(actual: Array, reference: LayerReference, rule: Rule) -> Iterator[E
     if not np.isfinite(found.error.rms):
         return
     y, before = reference.value, found.error.rms
-    for name, rounded in RESULTS.items():
-        if not bool((rounded(actual.astype(np.float32)) == actual).all()):
-            continue
-        unit = UNIT["float16" if name == "float16" else "bfloat16"]
-        beyond = np.maximum(np.abs(actual - y) - unit * np.maximum(np.abs(y), SMALLEST[name]), 0.0)
+    held = [name for name, rounded in RESULTS.items() if bool((rounded(actual.astype(np.float32)) == actual).all())]
+    for name in held:
+        beyond = np.maximum(np.abs(actual - y) - ROUNDOFF[name] * np.maximum(np.abs(y), SMALLEST[name]), 0.0)
         left = distance_to(y + beyond, reference, rule)
         if left.within:
             yield Explanation(f"precision: {name} result", before, left.error.rms, found.unit)
             return
-        coarser = before * UNIT["float32"] / unit
+    for name in held:
+        coarser = before * UNIT["float32"] / ROUNDOFF[name]
         if rule.rms is not None and coarser <= rule.rms and _is_rounding(actual - y, y, reference.scale):
             yield Explanation(f"precision: {name} accumulation", before, coarser, found.unit)
             return

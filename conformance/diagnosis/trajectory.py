@@ -76,16 +76,27 @@ def _of_step(
     rates = [_batch(path).rates for path in files.batches]
     off = _off(update(before, gradients, training.optimizer, batch.rates), before, after)
     tried, found = 0, []
-    for change, updated in _updates(training, rates, place, len(batch.labels)):
+    momentum = _momentum(before, after, gradients, training.optimizer, batch.rates)
+    for change, updated in _updates(training, rates, place, len(batch.labels), momentum):
         tried += 1
         left = _off(updated(before, gradients), before, after)
         if left <= RELATIVE < off:
             said = note("sgd", change, result.variant.framework)
             found.append(Explanation(change, off, left, UNIT, said))
-    return tuple(sorted(found, key=lambda each: each.after)), tried
+    return tuple(sorted(found, key=lambda each: float(f"{each.after:.2g}"))), tried
 
 
-def _updates(training: Training, rates: Sequence[Rates], place: int, images: int) -> Iterator[tuple[str, Update]]:
+def _momentum(before: State, after: State, gradients: Mapping[str, Array], stated: Sgd, rates: Rates) -> float:
+    """Which momentum fits best what became of the velocities, in three digits."""
+    still = update(before, gradients, stated.model_copy(update={"momentum": 0.0}), rates).velocities
+    kept = sum(float(np.vdot(after.velocities[name] - still[name], v)) for name, v in before.velocities.items())
+    size = sum(float(np.vdot(v, v)) for v in before.velocities.values())
+    return float(f"{kept / size:.3g}") if size > 0 else 0.0
+
+
+def _updates(
+    training: Training, rates: Sequence[Rates], place: int, images: int, fitting: float
+) -> Iterator[tuple[str, Update]]:
     """Other forms of step `place`, each in words."""
     stated, own = training.optimizer, rates[place]
 
@@ -95,7 +106,10 @@ def _updates(training: Training, rates: Sequence[Rates], place: int, images: int
     for change, other in other_choices(stated):
         own_rates = step_rates(training.model_copy(update={"optimizer": other}), len(rates))[place]
         yield change, by(other, own_rates)
-    for momentum in (0.0, 0.5, 0.99, 0.95, 1.0 - stated.momentum):
+    before, after = rates[max(0, place - 1)], rates[min(len(rates) - 1, place + 1)]
+    yield "schedule: a step late", by(stated, before)
+    yield "schedule: a step early", by(stated, after)
+    for momentum in (0.0, 0.5, 0.99, 1.0 - stated.momentum):
         yield f"momentum: {momentum:g}", by(stated.model_copy(update={"momentum": momentum}))
     for decay in (0.0, stated.weight_decay * 2, stated.weight_decay / 2, 1e-4, 5e-5, -stated.weight_decay):
         yield f"weight_decay: {decay:g}", by(stated.model_copy(update={"weight_decay": decay}))
@@ -105,9 +119,6 @@ def _updates(training: Training, rates: Sequence[Rates], place: int, images: int
             yield f"bias_rate_factor: {factor:g}", by(stated, given)
     for factor in (10.0, 0.1, 2.0, 0.5):
         yield f"rate: times {factor:g}", by(stated, Rates(own.weights * factor, own.biases * factor))
-    before, after = rates[max(0, place - 1)], rates[min(len(rates) - 1, place + 1)]
-    yield "schedule: a step late", by(stated, before)
-    yield "schedule: a step early", by(stated, after)
     yield "rate: of the day, in the whole velocity", _rescaled(stated, before, own)
     yield "momentum: Nesterov's", _nesterov(stated, own)
     yield "momentum: dampened", _of_gradients(stated, own, 1.0 - stated.momentum)
@@ -126,6 +137,7 @@ def _updates(training: Training, rates: Sequence[Rates], place: int, images: int
     )
     yield "weight_decay: not multiplied by the rate", _decay_without_rate(stated, own)
     yield "update: none", lambda state, _: state
+    yield f"momentum: {fitting:g}", by(stated.model_copy(update={"momentum": fitting}))
 
 
 def _rescaled(stated: Sgd, before: Rates, own: Rates) -> Update:

@@ -114,6 +114,8 @@ def _alphas(operator: Any) -> Iterator[float]:
     yield from (operator.alpha * factor for factor in (10.0, 0.1, 2.0, 0.5, operator.n**2, operator.n**-2, -1.0))
 
 
+TENTHS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
 #: What is often written in the place of a field that has no few choices, by its name.
 VALUES: dict[str, Values] = {
     "stride": lambda operator: (*_pair(operator.stride), operator.kernel),
@@ -125,5 +127,5 @@ VALUES: dict[str, Values] = {
     "alpha": _alphas,
     "beta": lambda operator: (0.5, 0.75, 1.0, 0.25, 2.0, -operator.beta),
     "epsilon": lambda _: (1e-3, 1e-5, 1e-6, 1e-4, 1e-7, 1e-8, 1e-2, 2e-5, 1e-10, 1e-12, 0.0),
-    "drop_probability": lambda operator: (1.0 - operator.drop_probability, 0.5, 0.0, 0.2, 0.25, 0.1),
+    "drop_probability": lambda operator: (1.0 - operator.drop_probability, *TENTHS, 0.25, 0.75),
 }

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> Exit:
     replayed = entries([require_replayed(Path(options.replay))] if options.replay else [SHIPPED, folder / FOUND])
     with progress() as tell:
         first = random_network(options.seed)
-        settings = Settings(options.threads, options.timeout, progress=lambda _: None)
+        settings = Settings(options.threads, options.timeout, progress=lambda _: None, reproduces=False)
         with participants_of(first, entrants_of(first, options, tell), settings) as participants:
             _require_started(participants)
             run = _Run(participants, Tally(), folder / FOUND, options.gradients, options.shrink, tell)

@@ -171,7 +171,7 @@ def _passed(bench: Bench, running: Sequence[Participant], tell: Tell) -> Iterato
 
 def settings() -> Settings:
     """How workers are run: two at once, each on its share of the processors."""
-    return Settings(max(1, (os.cpu_count() or 1) // AT_ONCE), TIMEOUT_S, progress=lambda _: None)
+    return Settings(max(1, (os.cpu_count() or 1) // AT_ONCE), TIMEOUT_S, progress=lambda _: None, reproduces=False)
 
 
 @contextmanager
