@@ -174,6 +174,11 @@ def _kernels(asked: Asked) -> Iterator[Alternative]:
         more = operator.model_copy(update={"groups": operator.groups * groups})
         if (own := replace(asked, tensors={**asked.tensors, name: part}).changed(more)) is not None:
             yield Alternative(f"groups: {more.groups}", own)
+        if len(kernel) % more.groups == 0 and kernel.shape[1] % groups == 0:
+            towers = np.arange(len(kernel)) * more.groups // len(kernel) % groups
+            of_inputs = np.arange(kernel.shape[1]) * groups // kernel.shape[1]
+            inside = np.where((towers[:, None] == of_inputs)[:, :, None, None], kernel, 0.0)
+            yield Alternative(f"groups: {more.groups}", replace(asked, tensors={**asked.tensors, name: inside}))
     if min(operator.kernel) > 2:
         middle = np.zeros_like(kernel)
         middle[:, :, 1:-1, 1:-1] = kernel[:, :, 1:-1, 1:-1]

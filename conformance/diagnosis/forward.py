@@ -17,6 +17,8 @@ from spec.network import Network
 
 #: Two alternatives are one where they are nearer to each other than this, relative to their size.
 SAME = 1e-9
+#: So many differences at most are looked at to find the order of channels.
+MOST_COMPARED = 10**9
 
 
 def diagnosed(
@@ -54,10 +56,14 @@ def _explained(
         if distance is not None:
             found.append((alternative.change, distance))
     operator = reference.layer.operator.op
-    best = dict(sorted(found, key=lambda each: each[1].error.rms, reverse=True))
+    if not found and (reordered := judge.reordered()) is not None:
+        found.append(("output: channels in another order", reordered))
+    best: dict[str, Distance] = {}
+    for change, distance in sorted(found, key=lambda each: each[1].error.rms):
+        best.setdefault(change, distance)
     explanations = [
         judge.explanation(change, distance, note(operator, change, variant.framework))
-        for change, distance in reversed(best.items())
+        for change, distance in best.items()
     ]
     if not explanations and actual.shape == reference.value.shape:
         explanations = [
@@ -122,6 +128,19 @@ class _Judge:
         self._value = value
         inputs = tuple(x[images] for x in alternative.asked.inputs)
         return distance_to(actual, LayerReference(layer, inputs, value, scale), rule)
+
+    def reordered(self) -> Distance | None:
+        """The error where each channel is the nearest of the right ones, if every right one is some channel's."""
+        y, scale = self.reference.value, self.reference.scale
+        if y.shape != self.actual.shape or scale is None or y.shape[1] ** 2 * y.size > MOST_COMPARED:
+            return None
+        own, right = (np.moveaxis(values, 1, 0).reshape(y.shape[1], -1) for values in (self.actual, y))
+        nearest = np.array([int(np.square(right - channel).sum(axis=1).argmin()) for channel in own])
+        if len(set(nearest.tolist())) < len(nearest):
+            return None
+        moved = replace(self.reference, value=y[:, nearest], scale=scale[:, nearest])
+        distance = distance_to(self.actual, moved, self.rule)
+        return distance if distance.within else None
 
     def _is_new(self) -> bool:
         """Whether no alternative before it came to the same."""

@@ -44,6 +44,8 @@ def _changes(layer: Layer, flattened: tuple[int, ...] | None) -> dict[str, dict[
         "missing": np.zeros_like,
         "negated": np.negative,
         "in reverse order": lambda v: v[::-1],
+        "moved on by one": lambda v: np.roll(v, 1, 0),
+        "moved back by one": lambda v: np.roll(v, -1, 0),
     }
     match layer.operator:
         case Conv() as operator:

@@ -92,6 +92,19 @@ FAULTS: dict[str, tuple[str, Callable[[], Trace]]] = {
     ),
     "weight: flipped": ("conv3", lambda: weight("conv3", lambda w: w[:, :, ::-1, ::-1])),
     "weight: rows and columns exchanged": ("conv2", lambda: weight("conv2", lambda w: w.transpose(0, 1, 3, 2))),
+    "bias: moved on by one": ("conv1", lambda: weight("conv1", lambda b: np.roll(b, 1), "bias")),
+    "groups: 2": (
+        "conv3",
+        lambda: weight("conv3", lambda w: w * own_tower(w)),
+    ),
+    "kernel: [3, 3]": (
+        "conv2",
+        lambda: weight("conv2", lambda w: np.pad(w[:, :, 1:-1, 1:-1], [(0, 0), (0, 0), (1, 1), (1, 1)])),
+    ),
+    "in_features: 39": ("fc7", lambda: weight("fc7", lambda w: np.pad(w[:, :-1], [(0, 0), (0, 1)]))),
+    "output: channels in another order": ("fc8", lambda: made("fc8", lambda y: y[:, [1, 0, *range(2, y.shape[1])]])),
+    "precision: int8 weights": ("fc7", lambda: weight("fc7", int8)),
+    "precision: quick reciprocal": ("norm2", lambda: made("norm2", quick)),
     "bias: false": ("conv2", lambda: weight("conv2", np.zeros_like, "bias")),
     "order: height, width, channels": (
         "flatten",
@@ -115,6 +128,28 @@ FAULTS: dict[str, tuple[str, Callable[[], Trace]]] = {
 
 def read(tap: str) -> Array:
     return narrow_reference().local[tap].inputs[0]
+
+
+def own_tower(kernel: Array) -> Array:
+    """Which input channels each output channel sees where there are two groups."""
+    outputs, inputs = (np.arange(extent) * 2 // extent for extent in kernel.shape[:2])
+    inside: Array = (outputs[:, None] == inputs)[:, :, None, None].astype(np.float32)
+    return inside
+
+
+def int8(values: Array) -> Array:
+    step = np.abs(values).max() / 127.0
+    y: Array = np.round(values / step) * step
+    return y
+
+
+def quick(y: Array) -> Array:
+    """Quotients by arithmetic with 12 bits."""
+    x = read("norm2")
+    ratio = np.divide(y, x, out=np.zeros_like(x), where=x != 0).astype(np.float32)
+    split = ratio * np.float32(4097.0)
+    coarse: Array = x * (split - (split - ratio))
+    return coarse
 
 
 def shifted_norm() -> Array:
