@@ -8,7 +8,7 @@ as JSON in its metadata.
 
 import json
 from argparse import ArgumentParser
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from onnx.external_data_helper import load_external_data_for_tensor, uses_extern
 from onnx.reference import ReferenceEvaluator
 from onnx.shape_inference import infer_shapes
 
-from spec.exits import Exit, InputError, end
+from spec.exits import Exit, InputError, NotRunError, end
 from spec.tensors import write
 
 Array = npt.NDArray[Any]
@@ -30,6 +30,8 @@ Array = npt.NDArray[Any]
 FIRST_OPSET = 3
 #: What a protobuf message can hold, and the most that folded constants may take together.
 LIMIT_BYTES = 2**31 - 1
+#: With which byte a model can begin: the tag of one of its fields (onnx.proto), a number or of stated length.
+FIRST_BYTES = frozenset(bytes((field << 3 | kind,)) for field in (*range(1, 9), 14) for kind in (0, 2))
 #: Operators that are computed where all that they read is known. None gives more than it reads, but for broadcasting.
 FOLDED = frozenset(
     "Add Cast Concat Constant Div Gather Identity Mul Reshape Shape Slice Squeeze Sub Transpose Unsqueeze".split()
@@ -64,6 +66,7 @@ def read_model(
         raise InputError(f"{path}: expected one output, found {_listed(outputs)}; choose one with --output-name")
     chosen = output or outputs[0]
     nodes = _needed(path, model, known, chosen)
+    _require_order(path, nodes, {*known, name})
     _fold(path, model, nodes, known, (name, shape), opset)
     left = [node for node in nodes if not all(value in known for value in node.output if value)]
     read = {value for node in left for value in node.input if value in known}
@@ -105,16 +108,39 @@ def _parsed(path: Path) -> onnx.ModelProto:
             raise InputError(f"{path}: expected an ONNX file, found {'a folder' if path.is_dir() else 'no file'}")
         if size > LIMIT_BYTES:
             raise InputError(f"{path}: expected a file of less than 2 GiB, found {size:,} bytes; store tensors outside")
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            first = file.read(1)
+            if first and first not in FIRST_BYTES:
+                raise InputError(f"{path}: expected an ONNX model, found a file that is none, or truncated")
+            content = first + file.read()
     except OSError as error:
         raise InputError(f"{path}: expected a readable ONNX file, found: {error.strerror}") from None
+    except MemoryError:
+        raise NotRunError(f"{path}: expected memory for the file and what is in it, found too little") from None
     try:
         model = onnx.load_model_from_string(content)
     except DecodeError:
         raise InputError(f"{path}: expected an ONNX model, found a file that is none, or truncated") from None
     if not model.graph.node or not model.ir_version:
         raise InputError(f"{path}: expected an ONNX model, found none in {size:,} bytes")
+    if wrong := next((word for word in _words(model) if isinstance(word, bytes)), None):
+        raise InputError(f"{path}: expected names in UTF-8, found {wrong[:80]!r}")
     return model
+
+
+def _words(model: onnx.ModelProto) -> Iterator[str | bytes]:
+    """Every name in a model; one that is no UTF-8 comes as bytes."""
+    graph = model.graph
+    yield graph.name
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (entry.name for entry in node.attribute)
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (word for entry in tensor.external_data for word in (entry.key, entry.value))
+    for value in (*graph.input, *graph.output):
+        yield value.name
+        yield from (extent.dim_param for extent in value.type.tensor_type.shape.dim)
 
 
 def _opset(path: Path, model: onnx.ModelProto) -> int:
@@ -204,6 +230,8 @@ def _input(
         ):
             raise InputError(f"--input-shape: expected a shape that fits the file's {shape}, found {list(given)}")
         shape = list(given)
+    if len(shape) > 3:
+        raise InputError(f"{path}: input {entry.name[:80]!r}: expected images or features, found the shape {shape[:8]}")
     if not shape or min(shape) < 1:
         words = [extent.dim_value or extent.dim_param or "?" for extent in kind.shape.dim]
         raise InputError(
@@ -231,6 +259,21 @@ def _needed(path: Path, model: onnx.ModelProto, known: Mapping[str, Array], outp
             names.update(filter(None, makers[value].output))
             asked.extend(filter(None, makers[value].input))
     return [node for node in model.graph.node if names.intersection(node.output)]
+
+
+def _require_order(path: Path, nodes: Sequence[onnx.NodeProto], there: set[str]) -> None:
+    """Raise InputError for a node that reads what is not there by then: nothing of that name, or made of its own."""
+    made = set(there)
+    for node in nodes:
+        missing = next((value for value in node.input if value and value not in made), None)
+        if missing is not None:
+            raise InputError(
+                f"{path}: {node.op_type[:80]} {node.name[:80]!r}: expected inputs that are stored, or computed by an "
+                f"earlier node, found {missing[:80]!r}"
+            )
+        if node.op_type in ("Shape", "ConstantOfShape") and not any(node.input):
+            raise InputError(f"{path}: {node.op_type} {node.name[:80]!r}: expected an input, found none")
+        made.update(node.output)
 
 
 def _fold(

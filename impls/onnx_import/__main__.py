@@ -44,6 +44,8 @@ def main(arguments: list[str]) -> Exit:
             for line in found.unsupported:
                 print(f"error: {options.model}: {one_line(line)}", file=sys.stderr)
             return Exit.INPUT
+        if not found.graph:
+            raise InputError(f"{options.model}: expected an operator that reads the input, found none")
         network = _network(found, graph, options)
         _write(network, found, options)
     print(f"{options.output}: {network.name}: {len(network.graph)} operators, {network.parameters:,} parameters")

@@ -25,6 +25,7 @@ PROGRAMS = {
     "conformance": "conformance.__main__",
     "gate": "gate.__main__",
     "impls.generate": "impls.generate",
+    "impls.read_onnx": "impls.read_onnx",
     "spec": "spec.__main__",
 }
 

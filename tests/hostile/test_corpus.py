@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,10 +24,16 @@ Sandbox = Callable[[Path, Hostile], Ended]
 
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """Runs a case in a child of a process that has imported the programs."""
+    with sandbox_of(sys.executable) as run:
+        yield run
+
+
+@contextmanager
+def sandbox_of(python: str) -> Iterator[Sandbox]:
+    """Runs a case in a child of a process of `python` that has imported the programs."""
     # One thread: a process that forks should have no other.
     environment = os.environ | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "tests.hostile.sandbox"]
+    command = [python, "-m", "tests.hostile.sandbox"]
     with subprocess.Popen(
         command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -49,6 +56,10 @@ def files(folder: Path) -> set[str]:
 def test_a_hostile_case_ends_with_one_line_soon_and_with_little_memory(
     sandbox: Sandbox, tmp_path: Path, case: Hostile
 ) -> None:
+    assert_ends_with_one_line(sandbox, tmp_path, case)
+
+
+def assert_ends_with_one_line(sandbox: Sandbox, tmp_path: Path, case: Hostile) -> None:
     case.leaves(tmp_path)
     before = files(tmp_path)
     ended = sandbox(tmp_path, case)

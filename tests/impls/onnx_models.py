@@ -145,6 +145,7 @@ def main(folder: Path) -> None:
         [numpy_helper.from_array(np.array(0.5, np.float32), "half")],
         more=("a",),
     )
+    save(folder, "untouched", 13, [node("Identity", "x", "y")], [])
     save(folder, "open", 13, [node("Relu", "x", "y")], [], shape=("batch", 3, "height", "width"))
     save(folder, "wrong_size", 13, [node("Gemm", "x w", "y", transB=1)], [tensor("w", 4, 5)], shape=(1, 6))
     filled = [node("ConstantOfShape", "extents", "c"), node("Add", "x c", "y")]

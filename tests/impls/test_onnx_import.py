@@ -237,6 +237,7 @@ def test_all_nodes_that_a_spec_cannot_say_are_listed(onnx_python: Path, models: 
         ("beyond", "tensor 'w': expected 12 bytes in 'beside.bin', found 12 claimed from byte 8 on of 16"),
         ("short", "tensor 'w': expected 4,000,000 bytes for its shape [1000, 1000], found 4"),
         ("twice", "expected every value once, found 'w' twice"),
+        ("untouched", "expected an operator that reads the input, found none"),
         ("ancient", "expected an opset from 3 to"),
         ("two_inputs", "expected a network of one input, found 'x', 'z'"),
         ("text", "expected an ONNX model, found a file that is none, or truncated"),
