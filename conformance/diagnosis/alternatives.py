@@ -289,18 +289,26 @@ def _precisions(asked: Asked) -> Iterator[Alternative]:
     if asked.scale() is None:
         for name in RESULTS:
             yield Alternative(f"precision: {name} result", asked, after=ROUNDED[name][0], exact=False)
+    sums = isinstance(asked.layer.operator, Conv | Dense)
     for name, rounded in [(name, each) for name, ways in ROUNDED.items() for each in ways]:
         x = tuple(rounded(value) for value in asked.inputs)
-        tensors = {key: rounded(value) if key.endswith(".weight") else value for key, value in asked.tensors.items()}
-        if isinstance(asked.layer.operator, Conv | Dense):
+        if sums:
+            tensors = _weights_as(asked.tensors, rounded)
             yield Alternative(f"precision: {name}", replace(asked, inputs=x, tensors=tensors), exact=False)
             yield Alternative(f"precision: {name} weights", replace(asked, tensors=tensors), exact=False)
         yield Alternative(f"precision: {name} inputs", replace(asked, inputs=x), exact=False)
-    for name, quantised in QUANTISED.items():
-        tensors = {key: quantised(value) if key.endswith(".weight") else value for key, value in asked.tensors.items()}
-        if isinstance(asked.layer.operator, Conv | Dense):
-            yield Alternative(f"precision: {name} weights", replace(asked, tensors=tensors), exact=False)
+    for name, quantised in QUANTISED.items() if sums else ():
+        own = replace(asked, tensors=_weights_as(asked.tensors, quantised))
+        yield Alternative(f"precision: {name} weights", own, exact=False)
     yield Alternative("precision: denormals are 0", asked, lambda own: _flushed(own.value()))
+
+
+def _weights_as(tensors: Tensors, rounded: Callable[[Array], Array]) -> dict[str, Array]:
+    """The tensors, with weights in another format, which float32 holds."""
+    return {
+        name: rounded(value).astype(np.float32) if name.endswith(".weight") else value
+        for name, value in tensors.items()
+    }
 
 
 def _flushed(values: Array) -> Array:

@@ -74,7 +74,8 @@ def _explained(
 
 
 def _own(reference: LayerReference, expected: Reference) -> dict[str, Array]:
-    return {name: expected.tensors[name].astype(np.float64) for name in reference.layer.tensor_shapes}
+    """In float32, as loaded: the oracle widens them block by block."""
+    return {name: expected.tensors[name] for name in reference.layer.tensor_shapes}
 
 
 def around(network: Network, expected: Reference) -> Surroundings:
