@@ -4,7 +4,6 @@ import json
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,7 +16,7 @@ from conformance.forward import compared, traced
 from conformance.fuzz.cases import files_of, showing_case
 from conformance.fuzz.known import explained
 from conformance.fuzz.networks import random_network
-from conformance.participants import AT_ONCE, Participant, described
+from conformance.participants import Participant, described, threads_for
 from conformance.power.fault import NARROW, OPERATORS
 from conformance.power.planting import code_hash, workers
 from conformance.power.report import Count, counted
@@ -171,7 +170,7 @@ def _checked(number: int, running: Sequence[Participant], folder: Path) -> dict[
         framework = next(name for name in FRAMEWORKS if name == worker.entrant.variant.framework)
         source = write_source(network, framework, folder)
         worker.turn_to(network, described(network, folder), source)
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with threads_for(running) as pool:
         traces = list(pool.map(lambda worker: traced(worker, files, substitutes, expected), running))
     entries: dict[str, Entry] = {}
     for worker, trace in zip(running, traces, strict=True):

@@ -5,15 +5,14 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
+from threading import Event, Lock
 
 import numpy as np
 
-from conformance.participants import AT_ONCE, Entrant, Files, Participant, Settings, participants_of
+from conformance.participants import AT_ONCE, Entrant, Files, Participant, Settings, participants_of, threads_for
 from conformance.power.fault import NARROW, NUMPY, Fault
 from conformance.power.verdicts import CleanRun, Power, Verdict
 from conformance.power.workbench import Bench, Run
@@ -51,7 +50,7 @@ def plant(
         def of(framework: str) -> list[Fault]:
             return [fault for fault, name in plantings if name == framework]
 
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with threads_for(running) as pool, planting.until_stopped():
             queues = [of(worker.entrant.variant.framework) for worker in running]
             for _ in (*pool.map(planting.in_worker, running, queues), *pool.map(planting.in_runner, of(NUMPY))):
                 pass  # an error in a thread is raised here
@@ -91,11 +90,23 @@ class _Planting:
         self.tell = tell
         self._done = 0
         self._lock = Lock()
+        self._stopped = Event()
+
+    @contextmanager
+    def until_stopped(self) -> Iterator[None]:
+        """Where the run is interrupted, threads end with the planting that they are at, and nothing more is kept."""
+        try:
+            yield
+        except BaseException:
+            self._stopped.set()
+            raise
 
     def in_worker(self, worker: Participant, faults: Sequence[Fault]) -> None:
         """Plant faults in a framework."""
         framework = worker.entrant.variant.framework
         for fault in faults:
+            if self._stopped.is_set():
+                return
             bench = self.benches[fault.spec, fault.check]
             source = write_source(bench.network, fault, framework, self.work)
             text = source.read_text(encoding="utf-8")
@@ -105,6 +116,8 @@ class _Planting:
 
     def in_runner(self, fault: Fault) -> None:
         """Plant a fault in the runner in NumPy."""
+        if self._stopped.is_set():
+            return
         bench = self.benches[fault.spec, fault.check]
         with self._once(fault, NUMPY, fault.id) as due:
             if due is not None:
@@ -135,7 +148,8 @@ class _Planting:
                 "rejected_by": run.rejected_by,
             }
             with self._lock:
-                self.kept.put(name, entry)
+                if not self._stopped.is_set():  # what a worker that was killed for it answers is no result
+                    self.kept.put(name, entry)
 
         known = self.kept.get(name)
         with self._lock:
@@ -154,7 +168,7 @@ def _passed(bench: Bench, running: Sequence[Participant], tell: Tell) -> Iterato
         source = write_source(bench.network, CLEAN, framework, worker.folder)
         return bench.run(worker, source, bench.files)
 
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with threads_for(running) as pool:
         runs = list(pool.map(ran, able))
     for worker, run in zip(able, runs, strict=True):
         framework = worker.entrant.variant.framework

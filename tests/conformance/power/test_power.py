@@ -1,12 +1,18 @@
 """The power report: what is counted, what is kept of a run that was stopped, and the command line."""
 
 import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from conformance import participants
 from conformance.participants import Files, Participant
 from conformance.power import clean, command, planting
 from conformance.power.catalogue import FAULTS
@@ -168,6 +174,34 @@ def test_what_is_finished_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(planting, "code_hash", lambda: "other code")
     assert plant({}, ONE, journal, silent).verdicts == [verdict]
     assert len(runs) == 1
+
+
+def test_a_run_that_is_interrupted_keeps_what_was_finished_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = tmp_path / "power.jsonl"
+    faults = [(fault, NUMPY) for fault in FAULTS if fault.runner and fault.check is None][:4]
+    begun = []
+
+    @contextmanager
+    def started(*_: object) -> Iterator[list[None]]:
+        yield [None]
+
+    def run(bench: Bench, *_: object) -> Run:
+        begun.append(bench)
+        if len(begun) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1.0)  # it is at work while the run is told to end
+        return Run([], None)
+
+    monkeypatch.setattr(participants, "AT_ONCE", 1)
+    monkeypatch.setattr(planting, "participants_of", started)
+    monkeypatch.setattr(planting, "workers", lambda *_: nullcontext([]))
+    monkeypatch.setattr(Bench, "run", run)
+    with pytest.raises(KeyboardInterrupt):
+        plant({}, faults, journal, silent)
+    assert len(journal.read_text().splitlines()) == 1
+    assert len(begun) == 2
 
 
 def test_a_fault_is_planted_where_it_applies() -> None:
