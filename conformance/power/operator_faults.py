@@ -58,6 +58,7 @@ CONV: tuple[Fault, ...] = (
         "one output channel too few: the last one repeats its neighbour",
         "conv5",
         tensors=both(tensor("conv5.weight", _last_is_a_copy), tensor("conv5.bias", _last_is_a_copy)),
+        explained_by="out_channels: 11",
     ),
     Fault(
         "conv_kernel",
@@ -67,6 +68,7 @@ CONV: tuple[Fault, ...] = (
         "conv2",
         network=operator("conv2", kernel=(3, 3), pads=(1, 1, 1, 1)),
         tensors=tensor("conv2.weight", lambda kernel: kernel[:, :, 1:-1, 1:-1]),
+        explained_by="kernel: [3, 3]",
     ),
     Fault(
         "conv_stride",
@@ -115,6 +117,7 @@ CONV: tuple[Fault, ...] = (
         "conv3",
         network=operator("conv3", groups=2),
         tensors=tensor("conv3.weight", lambda kernel: kernel[:, : kernel.shape[1] // 2]),
+        explained_by="groups: 2",
     ),
     Fault(
         "missing_bias",
@@ -406,6 +409,7 @@ DENSE: tuple[Fault, ...] = (
         "one feature too few: the last is not read",
         "fc7",
         tensors=tensor("fc7.weight", _last_column_zero),
+        explained_by="in_features: 39",
     ),
     Fault(
         "dense_out_features",
@@ -415,6 +419,7 @@ DENSE: tuple[Fault, ...] = (
         "fc8",
         network=operator("fc8", out_features=9),
         tensors=both(tensor("fc8.weight", lambda weight: weight[:9]), tensor("fc8.bias", lambda bias: bias[:9])),
+        explained_by="out_features: 9",
     ),
     Fault(
         "dense_bias",

@@ -357,7 +357,7 @@ DROPOUT: tuple[Fault, ...] = (
             "tensorflow": (("(batch, 40)) < 0.5", "(batch, 40)) < 0.6"),),
         },
         check=Check.DROPOUT,
-        explained_by="drop_probability: 0.4",
+        explained_by="drop_probability while training: 0.4",
     ),
 )
 
@@ -404,6 +404,7 @@ IMAGES: tuple[Fault, ...] = (
         "probabilities",
         lines=dict.fromkeys(TRAIN, (("(rows // 2, columns // 2)", "(rows // 2 + 1, columns // 2)"),)),
         check=Check.EVALUATION,
+        explained_by="centre: one pixel down",
     ),
     Fault(
         "logits_averaged",
