@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
-from conformance.lane import LANES, PARTS
+from conformance.lane import LANES, PARTS, USUAL_LANES
 from conformance.memory import require_memory
 from conformance.options import add_worker_options, entrants_of, original_of, seed_number
 from conformance.participants import Files, Settings
@@ -83,7 +83,13 @@ def _parser() -> Arguments:
     )
     add("--device", choices=DEVICES, default="cpu")
     add("--dtype", choices=DTYPES, default="float32", help="bf16: stored as bfloat16; tf32: products in TF32 (cuda)")
-    add("--lanes", type=words(LANES), default=list(LANES), metavar="A,B", help="forward, training; default: both")
+    add(
+        "--lanes",
+        type=words(LANES),
+        default=list(USUAL_LANES),
+        metavar="A,B",
+        help=f"{', '.join(LANES)}; default: {', '.join(USUAL_LANES)}",
+    )
     named = [part.name for part in PARTS]
     add("--parts", type=words(named), default=named, metavar="A,B", help=f"of the training lane: {', '.join(named)}")
     add("--training-seeds", type=count, metavar="N", help="of how many seeds the training lane is run; default: all")

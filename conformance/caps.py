@@ -87,6 +87,18 @@ class EndToEnd(Part):
     reason: str
 
 
+class Invariant(Part):
+    """How far two outputs of one variant may be apart that should be one."""
+
+    units: float
+    reason: str
+
+    @property
+    def place(self) -> str:
+        """Where the cap is set."""
+        return "conformance/caps.toml, invariant"
+
+
 class TimedOutput(Part):
     """How far the output of a timed process may be from the oracle's."""
 
@@ -173,6 +185,8 @@ class Algorithm(Part):
     lowerings: Words
     devices: Words
     dtypes: Words
+    modes: Annotated[tuple[str, ...], AsTuple] = ()
+    """None named means all."""
     algorithm: str
     versions: str
     reason: str
@@ -185,6 +199,7 @@ class Algorithm(Part):
             and variant.lowering in self.lowerings
             and variant.device in self.devices
             and variant.dtype in self.dtypes
+            and (not self.modes or variant.mode in self.modes)
             and within(version, self.versions)
         )
 
@@ -194,6 +209,7 @@ class Caps(Part):
 
     rule: Annotated[tuple[Rule, ...], AsTuple]
     end_to_end: EndToEnd
+    invariant: Invariant
     timed_output: TimedOutput
     excitation: Excitation
     gradient: Annotated[tuple[GradientRule, ...], AsTuple]

@@ -157,6 +157,8 @@ def _unusable(subject: ForwardSubject, tap: str, check: Check, actual: Array | N
         message = f"vacuous: the case gives {expected[index]:g} at [{place}]; use other weights or inputs"
     elif _is_constant(expected):
         message = f"vacuous: the case gives the constant {expected.flat[0]:g} here; use other weights or inputs"
+    elif _is_constant(actual) and _is_constant(expected.astype(np.float32)):
+        message = f"vacuous: the case gives {expected.flat[0]:g} here, constant in float32; use other weights or inputs"
     elif _is_constant(actual):
         message = (
             f"constant output {actual.flat[0]:g}, expected values from {expected.min():.6g} to {expected.max():.6g}"

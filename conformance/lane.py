@@ -23,7 +23,9 @@ from conformance.results import Check, Outcome, Result
 from impls.client import WorkerError
 from spec.network import Network
 
-LANES = ("forward", "training")
+LANES = ("forward", "training", "invariants")
+USUAL_LANES = LANES[:2]
+"""Those that are run unless others are asked for."""
 
 #: In this order. The trajectory is the last: it leaves a worker with parameters that it has trained.
 PARTS: tuple[Part, ...] = (

@@ -17,6 +17,7 @@ GRADIENTS = ("gradient_input", "gradient_parameter")
 LOSS = ("loss", "loss_gradient")
 PRECISION = "precision"
 """The check that is about no tap, but all of the forward lane."""
+INVARIANTS = ("repeated", "permuted_batch", "single_images", "modes", "scaled_input")
 LANES = ("training", "run")
 """Checks that are about no tap: whether something could be run at all."""
 
@@ -51,7 +52,7 @@ class Matrix:
     """One table: of the variants that have results in it."""
 
     lane: str
-    """`forward` or `training`."""
+    """`forward`, `training` or `invariants`."""
     what: str
     """What the figures are."""
     of: str
@@ -62,7 +63,7 @@ class Matrix:
 
 def matrices(results: Sequence[Mapping[str, Any]], network: Network) -> list[Matrix]:
     """The matrices that a report has anything to show in."""
-    found = [_forward(results, network), _gradients(results, network), _rest(results)]
+    found = [_forward(results, network), _gradients(results, network), _rest(results), _invariants(results)]
     return [matrix for matrix in found if matrix.variants]
 
 
@@ -132,16 +133,24 @@ def _gradients(results: Sequence[Mapping[str, Any]], network: Network) -> Matrix
 
 
 def _rest(results: Sequence[Mapping[str, Any]]) -> Matrix:
-    known = (*FORWARD, *GRADIENTS, *LOSS, *LANES, PRECISION)
+    known = (*FORWARD, *GRADIENTS, *LOSS, *LANES, PRECISION, *INVARIANTS)
     own = [result for result in results if result["check"] not in known]
+    return _by_check("training", "effective bits of the rest of training, worst case", own)
+
+
+def _invariants(results: Sequence[Mapping[str, Any]]) -> Matrix:
+    own = [result for result in results if result["check"] in INVARIANTS]
+    return _by_check("invariants", "effective bits in which each variant agrees with itself, worst case", own)
+
+
+def _by_check(lane: str, what: str, own: Sequence[Mapping[str, Any]]) -> Matrix:
+    """A row for each tap and check."""
     variants = columns(own)
     places = dict.fromkeys((result["tap"], result["check"]) for result in own)
     rows = [
         Row(tap, words(check), tuple(_plain(own, variant, tap, check) for variant in variants)) for tap, check in places
     ]
-    return Matrix(
-        "training", "effective bits of the rest of training, worst case", "check", tuple(variants), tuple(rows)
-    )
+    return Matrix(lane, what, "check", tuple(variants), tuple(rows))
 
 
 def _plain(results: Iterable[Mapping[str, Any]], variant: str, tap: str, check: str) -> Cell | None:

@@ -88,19 +88,27 @@ class Participant:
         """What the worker says of itself; raises WorkerError where it cannot be started."""
         return self.known() or self._hello()
 
-    def load(self, files: Files) -> None:
-        """Have the weights of a case loaded, by a worker that is started again if it ended; raises WorkerError."""
+    def load(self, files: Files, mode: str | None = None) -> None:
+        """Have the weights of a case loaded, by a worker that is started again if it ended; raises WorkerError.
+
+        `mode` is another than the variant's own, which is loaded again by whoever needs it.
+        """
         self._loaded = None
         if self.known() is None or not self.worker.alive:
             self._hello()
-        own = self.entrant
-        self.worker.load(Load.of(own.variant, self.description, own.source, files.weights, self.settings.threads))
-        self._loaded = files.case
+        own, threads = self.entrant, self.settings.threads
+        variant = replace(own.variant, mode=mode or own.variant.mode)
+        self.worker.load(Load.of(variant, self.description, own.source, files.weights, threads))
+        self._loaded = files.case if mode is None else None
 
     def ensure_loaded(self, files: Files) -> None:
         """Have the weights of a case loaded, unless they are; raises WorkerError."""
         if self._loaded != files.case or not self.worker.alive:
             self.load(files)
+
+    def forget(self) -> None:
+        """Have the next case loaded anew, whatever the worker has loaded."""
+        self._loaded = None
 
     def turn_to(self, network: Network, description: Path, source: Path | None) -> None:
         """Go on with another network, in the same worker; `description` and `source` are its files."""

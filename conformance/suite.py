@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from conformance.checks import observed_precision
 from conformance.forward import run_forward
-from conformance.lane import LANES, PARTS, parts_due, run_training
+from conformance.invariants import run_invariants
+from conformance.known import explained
+from conformance.lane import PARTS, USUAL_LANES, parts_due, run_training
 from conformance.part import Part
 from conformance.participants import Entrant, Files, Settings, participants_of, require_device
 from conformance.reference import reference
@@ -19,7 +21,7 @@ def run(
     entrants: Sequence[Entrant],
     cases: Sequence[Files],
     settings: Settings,
-    lanes: Sequence[str] = LANES,
+    lanes: Sequence[str] = USUAL_LANES,
     parts: Sequence[Part] = PARTS,
     training_seeds: int | None = None,
 ) -> list[Column]:
@@ -41,11 +43,19 @@ def run(
             if "training" in lanes and files.case.seed in trained and (due := parts_due(network, files, cases, parts)):
                 require_device(participants)
                 found.append(run_training(network, participants, files, due))
+            if "invariants" in lanes and files is _last_of_seed(cases, files.case.seed):
+                require_device(participants)
+                found.append(run_invariants(network, participants, files))
             for results in found:
                 for participant, own in zip(participants, results, strict=True):
                     participant.column.results += own
         for participant in participants:
             column = participant.column
-            column.results = applied(column.results, xfails())
+            column.results = explained(network, applied(column.results, xfails()))
             column.observed_precision = observed_precision(column.results)
         return [participant.column for participant in participants]
+
+
+def _last_of_seed(cases: Sequence[Files], seed: int) -> Files:
+    """The case that invariants are held on: the last weights of a seed, `scaled`, hide no operator."""
+    return [files for files in cases if files.case.seed == seed][-1]

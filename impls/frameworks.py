@@ -6,7 +6,7 @@ from typing import Literal, get_args
 FrameworkName = Literal["torch", "jax", "tensorflow", "onnx"]
 Device = Literal["cpu", "cuda"]
 Dtype = Literal["float32", "tf32", "bf16"]
-Mode = Literal["eager", "compiled", "xla", "graphs"]
+Mode = Literal["eager", "compiled", "xla", "graphs", "reference"]
 Lowering = Literal["native", "fast"]
 
 FRAMEWORKS: tuple[FrameworkName, ...] = get_args(FrameworkName)
@@ -19,7 +19,7 @@ MODES: dict[FrameworkName, tuple[Mode, ...]] = {
     "torch": ("eager", "compiled", "graphs"),
     "jax": ("compiled", "eager"),
     "tensorflow": ("compiled", "eager", "xla"),
-    "onnx": ("compiled",),
+    "onnx": ("compiled", "reference"),
 }
 
 

@@ -4,9 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import onnxruntime
 from onnx.helper import make_tensor_value_info, np_dtype_to_tensor_dtype
+from onnx.numpy_helper import from_array
+from onnx.reference import ReferenceEvaluator
 from onnxruntime import InferenceSession, OrtValue, SessionOptions
 
 from impls.device import device_facts
@@ -16,6 +19,7 @@ from spec.tensors import read
 
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 SUBSTITUTE = ".substitute"
+REFERENCE = "ONNX's ReferenceEvaluator"
 #: Memory of the GPU is taken as it is needed, not in ever larger pieces.
 CUDA_SETTINGS = {"arena_extend_strategy": "kSameAsRequested"}
 
@@ -38,14 +42,18 @@ class OnnxRunner:
     def load(self, request: Load) -> None:
         require_device(request.device, self.devices(), "onnx")
         require_dtype(request.dtype, ("float32", "tf32"), "onnx")
-        if request.mode != "compiled":
+        if request.mode not in ("compiled", "reference"):
             raise RefusedError("unsupported", f"onnx has no mode {request.mode!r}")
+        if request.mode == "reference" and (request.device, request.dtype) != ("cpu", "float32"):
+            raise RefusedError("unsupported", f"{REFERENCE} runs in float32 on cpu, found {request.dtype}")
         self.request = request
         self.module = import_source(request.source)
         self.tensors = read(Path(request.weights))
         self.sessions: dict[tuple[tuple[str, ...], bool], InferenceSession] = {}
 
     def trace(self, x: Array, substitutes: dict[str, Array] | None, taps: list[str]) -> tuple[dict[str, Array], str]:
+        if self.request.mode == "reference":
+            return self._evaluated(x, substitutes or {}, taps), "cpu"
         key = (tuple(taps), substitutes is not None)
         if key not in self.sessions:
             self.sessions.clear()  # each holds all weights
@@ -60,6 +68,8 @@ class OnnxRunner:
         return dict(zip(taps, values, strict=True)), device
 
     def prepare(self, x: Array) -> Callable[[], Any]:
+        if self.request.mode == "reference":
+            raise RefusedError("unsupported", f"{REFERENCE} is not timed: it is there to be right")
         self.sessions.clear()  # each holds all weights
         session = self._session([], {})
         (first,), (last,) = ([entry.name for entry in ends] for ends in (session.get_inputs(), session.get_outputs()))
@@ -82,18 +92,34 @@ class OnnxRunner:
     def device_peak_bytes(self) -> int | None:
         return None
 
-    def _session(self, taps: list[str], substitutes: dict[str, Array]) -> InferenceSession:
+    def _evaluated(self, x: Array, substitutes: dict[str, Array], taps: list[str]) -> dict[str, Array]:
+        """The taps as ONNX's own evaluator computes them, in NumPy: it is what the standard's text means."""
+        model = self._model(taps, substitutes)
+        model.graph.initializer.extend(from_array(value, name) for name, value in self.tensors.items())
+        feed = {model.graph.input[0].name: x}
+        feed |= {f"{name}{SUBSTITUTE}": value for name, value in substitutes.items()}
+        found = ReferenceEvaluator(model).run(taps, feed)
+        # A step of it may widen to float64: a tap is float32, as the graph declares.
+        return {name: np.asarray(value, np.float32) for name, value in zip(taps, found, strict=True)}
+
+    def _model(self, taps: list[str], substitutes: dict[str, Array]) -> onnx.ModelProto:
+        """The generated model without its tensors, giving `taps` if any, and reading what is substituted."""
+
         def tap(name: str, value: str) -> str:
             return f"{name}{SUBSTITUTE}" if name in substitutes else value
 
         model: onnx.ModelProto = self.module.build({}, tap)
-        model.graph.initializer.extend(_given(name, value) for name, value in self.tensors.items())
         if taps:
             del model.graph.output[:]
             model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in taps)
         for name, value in substitutes.items():
             kind = np_dtype_to_tensor_dtype(value.dtype)
             model.graph.input.append(make_tensor_value_info(f"{name}{SUBSTITUTE}", kind, value.shape))
+        return model
+
+    def _session(self, taps: list[str], substitutes: dict[str, Array]) -> InferenceSession:
+        model = self._model(taps, substitutes)
+        model.graph.initializer.extend(_given(name, value) for name, value in self.tensors.items())
         options = SessionOptions()
         options.intra_op_num_threads = self.request.threads
         options.log_severity_level = 3

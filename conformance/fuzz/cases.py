@@ -11,9 +11,9 @@ import numpy as np
 from conformance.caps import caps
 from conformance.checks import Chain, ForwardSubject
 from conformance.forward import Traces, compared, run_forward
-from conformance.fuzz.known import explained
 from conformance.gradient_checks import gradient_results
 from conformance.gradient_reference import gradient_reference
+from conformance.known import explained
 from conformance.lane import run_training
 from conformance.measure import Array
 from conformance.part_gradients import GradientsPart

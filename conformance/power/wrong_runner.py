@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -20,13 +21,14 @@ from conformance.power.numpy_training import NumpyTrainer
 from impls.protocol import Load
 from impls.runner import require_device
 from impls.worker import serve
-from spec.load import load
+from spec.load import load, shipped
+from spec.network import FORMAT, Network
 from spec.shapes import Layer
 from spec.tensors import read
 
 
 class NumpyRunner(NumpyTrainer):
-    """Evaluates and trains a shipped network in float32."""
+    """Evaluates and trains any network in float32."""
 
     version = np.__version__
     taps = True
@@ -43,7 +45,7 @@ class NumpyRunner(NumpyTrainer):
 
     def load(self, request: Load) -> None:
         require_device(request.device, self.devices(), "numpy")
-        self.network = load(json.loads(Path(request.network).read_text(encoding="utf-8"))["name"])
+        self.network = described(json.loads(Path(request.network).read_text(encoding="utf-8")))
         tensors = read(Path(request.weights))
         if self.fault == "stale_tensor":
             self.stale = self.stale or {"conv3.weight": tensors["conv3.weight"][::-1].copy()}
@@ -89,6 +91,25 @@ class NumpyRunner(NumpyTrainer):
             case "float16_sums", "fc6":
                 return evaluate(layer, inputs, self.tensors).astype(np.float16).astype(np.float32)
         return value
+
+
+def described(description: dict[str, Any]) -> Network:
+    """The network of a description (impls/description.py); a shipped one is read from its spec."""
+    if description["name"] in shipped():
+        return load(description["name"])
+    derived = ("output_shape", "tensors")
+    graph = [{key: value for key, value in each.items() if key not in derived} for each in description["graph"]]
+    content = {
+        "format": FORMAT,
+        "name": description["name"],
+        "title": "described",
+        "source": "a description",
+        "input": description["input"],
+        "graph": graph,
+        "expect": {"shapes": {}, "parameters": 0, "macs": 0, "neurons": 0},
+        "training": description.get("training"),
+    }
+    return Network.model_validate(content).with_expectations()
 
 
 if __name__ == "__main__":

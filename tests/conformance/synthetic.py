@@ -41,7 +41,7 @@ def branched_reference() -> Reference:
 
 
 def variant(framework: str = "torch", dtype: Dtype = "float32") -> Variant:
-    return Variant(framework, "cpu", dtype, "eager", "native")
+    return Variant(framework, "cpu", dtype, "compiled" if framework == "onnx" else "eager", "native")
 
 
 def subject(

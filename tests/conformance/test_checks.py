@@ -416,3 +416,14 @@ def test_untapped_compares_the_output_alone() -> None:
     assert (result.tap, result.check, result.outcome) == ("fc8", Check.UNTAPPED, Outcome.PASSED)
     (missing,) = end_to_end({}, [], subject(), Check.UNTAPPED)
     assert missing.outcome is Outcome.FAILED
+
+
+def test_a_tap_that_is_constant_in_float32_alone_is_vacuous_and_no_fault_of_a_variant() -> None:
+    expected = branched_reference()
+    own = expected.local["bent"]
+    nearly = 1.0 - np.linspace(1e-12, 2e-12, own.value.size).reshape(own.value.shape)
+    changed_one = replace(expected, local={**expected.local, "bent": replace(own, value=nearly)})
+    trace = local_trace(changed_one)
+    assert len(np.unique(trace["bent"])) == 1
+    results = {result.tap: result for result in local_results(subject(branches(), changed_one), trace, caps())}
+    assert (results["bent"].outcome, results["bent"].message.partition(":")[0]) == (Outcome.FAILED, "vacuous")

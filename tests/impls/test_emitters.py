@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from impls.emission import TAKEN, TAKEN_CLASSES
+from impls.emission import TAKEN, TAKEN_CLASSES, wrapped
 from impls.frameworks import FRAMEWORKS, LOWERINGS, FrameworkName, Lowering
 from impls.generate import source_name, source_text
 from spec.identifiers import PATTERN, RESERVED
@@ -196,3 +196,12 @@ def test_a_network_may_have_a_name_that_sources_use(name: str, framework: Framew
     text = source_text(parse(SMALL.replace("name: small", f"name: '{name}'"), "small"), framework)
     classes = {node.name for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)}
     assert not classes & TAKEN_CLASSES
+
+
+def test_a_long_line_with_a_loop_in_it_is_broken_before_the_loop() -> None:
+    line = (
+        f"        towers = [some.module.function({', '.join(f'argument_{i}={i}' for i in range(6))}) for t in towers]"
+    )
+    text = wrapped(line)
+    ast.parse(text.replace("        towers", "towers", 1).strip())
+    assert text.splitlines()[-2:] == ["            for t in towers", "        ]"]

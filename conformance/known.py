@@ -1,16 +1,17 @@
-"""Frameworks' own bugs that networks at random run into: a failure that one explains is expected.
+"""Frameworks' own bugs that are told by what an operator looks like: what one explains is expected to fail.
 
-Each has the smallest spec that shows it in `corpus/`, and the project's tests hold it to that: it fails where the bug
-is, and the entry goes when it does not.
+An entry of xfails.toml names operators, and perhaps networks. These look at shapes too, and know that what one operator
+got wrong, those behind it get too. The smallest spec that shows each is in `fuzz/corpus/`, or in the project's tests.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from conformance.attestation import NETWORK
 from conformance.caps import within
 from conformance.results import Check, Outcome, Result
 from spec.network import Network
-from spec.operators import Conv
+from spec.operators import Conv, Lrn
 from spec.shapes import Layer
 
 #: Checks that hold what several operators give together: what one got wrong, those behind it get too.
@@ -23,9 +24,7 @@ class Known:
 
     framework: str
     versions: str
-    devices: tuple[str, ...]
-    spec: str
-    """The name of the smallest spec that shows it."""
+    modes: tuple[str, ...]
     hits: Callable[[Layer], bool]
     """Whether an operator may be computed wrongly."""
     reason: str
@@ -45,8 +44,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         framework="tensorflow",
         versions=">=2.21,<2.22",
-        devices=("cpu",),
-        spec="tensorflow_conv_one_column",
+        modes=("compiled", "eager"),
         hits=_one_column,
         reason=(
             "oneDNN 3.7.3, with AVX-512 (brg_conv_fwd:avx512_core), reads the wrong elements in a convolution of one "
@@ -54,6 +52,14 @@ KNOWN: tuple[Known, ...] = (
             "ONEDNN_MAX_CPU_ISA=AVX2 it is right. No report of it was found"
         ),
         link="https://github.com/uxlfoundation/oneDNN/issues",
+    ),
+    Known(
+        framework="onnx",
+        versions=">=1.23,<2",  # of ONNX Runtime, which stands for the onnx beside it
+        modes=("reference",),
+        hits=lambda layer: isinstance(layer.operator, Lrn),
+        reason="ONNX's ReferenceEvaluator sums squares for as many channels as there are images, and for no other",
+        link="https://github.com/onnx/onnx/blob/main/onnx/reference/ops/op_lrn.py",
     ),
 )
 
@@ -68,7 +74,8 @@ def _explained(network: Network, result: Result) -> Result:
         return result
     for known in KNOWN:
         variant = result.variant
-        if variant.framework != known.framework or variant.device not in known.devices:
+        mode = result.tap if result.check is Check.MODES else variant.mode
+        if variant.framework != known.framework or variant.device != "cpu" or mode not in known.modes:
             continue
         if within(result.version, known.versions) and result.tap in _touched(network, known, result.check):
             message = f"expected to fail: {known.reason} ({known.link}); {result.message}"
@@ -80,7 +87,9 @@ def _touched(network: Network, known: Known, check: Check) -> set[str]:
     """The taps at which a check may see the bug; a variant's precision too, which is that of all operators."""
     touched = {layer.name for layer in network.layers if known.hits(layer)}
     if check is Check.PRECISION:
-        return {"network"} if touched else set()
+        return {NETWORK} if touched else set()
+    if check is Check.MODES:
+        return set(known.modes) if touched else set()
     if check is Check.LOCAL:
         return touched
     if check not in TOGETHER:
