@@ -14,8 +14,8 @@ import numpy as np
 from conformance.checks import ForwardSubject
 from conformance.forward import compared, traced
 from conformance.fuzz.cases import files_of, showing_case
-from conformance.fuzz.known import explained
 from conformance.fuzz.networks import random_network
+from conformance.known import explained
 from conformance.participants import Participant, described, threads_for
 from conformance.power.fault import NARROW, OPERATORS
 from conformance.power.planting import code_hash, workers

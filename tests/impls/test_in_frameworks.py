@@ -264,3 +264,13 @@ def test_names_of_the_torch_module_are_the_canonical_ones(tmp_path: Path) -> Non
     printed = run_in("torch", STATE, write_source(network, "torch", tmp_path), tmp_path / "weights")
     expected = [f"{name} {shape} True" for name, shape in network.tensor_shapes.items()]
     assert printed.splitlines() == expected
+
+
+def test_onnx_s_own_evaluator_runs_the_same_model_but_for_its_normalisation(tmp_path: Path) -> None:
+    """Strict: were its LRN right, the entry of conformance/known.py would have to go."""
+    chosen = ("--spec", "alexnet_narrow", "--frameworks", "onnx", "--mode=onnx=reference", "--weights", "scaled")
+    report = conformance(tmp_path, *chosen, "--lanes", "forward")
+    local = {result["tap"]: result["outcome"] for result in report["results"] if result["check"] == "local"}
+    norms = {"norm1", "norm2"}
+    assert {tap for tap, outcome in local.items() if outcome == "xfailed"} == norms
+    assert {outcome for tap, outcome in local.items() if tap not in norms} == {"passed"}

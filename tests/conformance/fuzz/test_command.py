@@ -14,7 +14,7 @@ from conformance.fuzz.networks import random_network
 from spec.exits import Exit, InputError, NotRunError
 
 ROOT = Path(__file__).parents[3]
-RIGHT = f"{sys.executable} -m conformance.meta.wrong_runner"
+RIGHT = f"{sys.executable} -m conformance.power.wrong_runner"
 #: Turns the images of a batch around in every operator that is named conv1.
 WRONG = f"{RIGHT} batch_reversed"
 SEED = next(seed for seed in range(100) if random_network(seed).graph[0].name == "conv1")
