@@ -11,7 +11,7 @@ from conformance import measure
 from conformance.caps import Caps, Rule
 from conformance.measure import NOISE, Array
 from conformance.oracle import lrn_sums
-from conformance.reference import LayerReference, Reference
+from conformance.reference import SIMULATED, LayerReference, Reference
 from conformance.results import Case, Check, Divergence, Outcome, Result
 from conformance.running_sum import running_sum_bound
 from conformance.storage import is_stored
@@ -336,8 +336,8 @@ def _end_to_end(
     # Their median, so that one broken peer does not widen everyone's.
     elements = median_low([peer.elements for peer in peers] or [float(expected.size)])
     factor = widened(rule, elements)
-    if relative > factor * usual and _slides(subject, caps):
-        usual = max(usual, _of_running_sum(subject.reference, tap, expected))
+    if relative > factor * usual and (algorithms := _simulated(subject, caps)):
+        usual = max(usual, _usual_of(algorithms, subject.reference, tap, expected))
     result = replace(result, worst=relative / usual, unit="of the usual relative RMS error")
     if relative <= factor * usual:
         return result
@@ -362,12 +362,14 @@ def _behind_powers(network: Network) -> set[str]:
     return behind
 
 
-def _slides(subject: ForwardSubject, caps: Caps) -> bool:
-    """Whether the variant is known to slide the sum of LRN over the channels."""
-    return caps.rule_for("lrn", subject.variant, subject.version).measure == "ulp_of_running_sum"
+def _simulated(subject: ForwardSubject, caps: Caps) -> frozenset[str]:
+    """The algorithms of the variant, as declared, whose errors add up and which NumPy can imitate."""
+    operators = {operator.op for operator in subject.network.graph}
+    used = {caps.rule_for(operator, subject.variant, subject.version).algorithm for operator in operators}
+    return frozenset(used.intersection(SIMULATED))
 
 
-def _of_running_sum(reference: Reference, tap: str, expected: Array) -> float:
-    """The error of NumPy's float32 where LRN slides its sum, as the variant declares: what is usual for it."""
-    found = measure.relative_rms(reference.running_sum()[tap].astype(np.float64), expected)
+def _usual_of(algorithms: frozenset[str], reference: Reference, tap: str, expected: Array) -> float:
+    """The error of NumPy's float32 where it computes as the variant declares: what is usual for it."""
+    found = measure.relative_rms(reference.simulated(algorithms)[tap].astype(np.float64), expected)
     return found if np.isfinite(found) else 0.0

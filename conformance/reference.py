@@ -7,17 +7,19 @@ from functools import cache, cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from conformance.oracle import Array, Tensors, evaluate, lrn, noise_scale
+from conformance.one_sequence import one_sequence_conv
+from conformance.oracle import Array, Tensors, evaluate, noise_scale, own_tensors
 from conformance.running_sum import running_sum_lrn
 from conformance.storage import stored
 from conformance.strays import Stray, rms, strays
 from impls.frameworks import Dtype
 from spec.network import Network
-from spec.operators import Lrn
+from spec.operators import Conv, Lrn
 from spec.shapes import Layer
 
 Float32 = npt.NDArray[np.float32]
-Normalise = Callable[[Array, Lrn], Array]
+SIMULATED = ("running_sum", "one_sequence")
+"""Algorithms that caps.toml declares and that add up errors: NumPy does as they do, to tell what is usual for them."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,8 @@ class Reference:
     tensors: Tensors
     """What all operators hold, rounded as it is stored."""
 
-    running_sum: Callable[[], dict[str, Array]] = dict
-    """That chain where LRN slides its sum over the channels: evaluated when it is first asked for, which is seldom."""
+    simulated: Callable[[frozenset[str]], dict[str, Array]] = lambda _: {}
+    """That chain with some of the algorithms SIMULATED: evaluated when it is first asked for, which is seldom."""
 
     @cached_property
     def strays(self) -> dict[str, Stray]:
@@ -79,7 +81,7 @@ def reference(network: Network, tensors: Tensors, x: Float32, dtype: Dtype = "fl
 def _evaluated(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> Reference:
     substitutes: dict[str, Float32] = {}
     local: dict[str, LayerReference] = {}
-    single = _chain(network, tensors, x, dtype, lrn)
+    single = _chain(network, tensors, x, dtype)
     fed: dict[str, Array] = {network.input.name: x.astype(np.float64)}
     exact: dict[str, Array] = dict(fed)
     for layer in network.layers:
@@ -91,21 +93,28 @@ def _evaluated(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> 
         fed[name] = substitutes[name].astype(np.float64)
         exact[name] = evaluate(layer, tuple(exact[read] for read in reads), tensors)
     del exact[network.input.name]
-    return Reference(local, substitutes, exact, single, tensors, cache(partial(_sliding, network, tensors, x, dtype)))
+    return Reference(local, substitutes, exact, single, tensors, cache(partial(_chain, network, tensors, x, dtype)))
 
 
-def _chain(network: Network, tensors: Tensors, x: Float32, dtype: Dtype, normalise: Normalise) -> dict[str, Array]:
-    """Every tap in NumPy's float32, each rounded as it is stored; `normalise` is how LRN is computed."""
+def _chain(
+    network: Network, tensors: Tensors, x: Float32, dtype: Dtype, algorithms: frozenset[str] = frozenset()
+) -> dict[str, Array]:
+    """Every tap in NumPy's float32, each rounded as it is stored, by those of the algorithms SIMULATED."""
     values: dict[str, Array] = {network.input.name: x}
-    for layer in network.layers:
-        inputs = tuple(values[read] for read in layer.operator.reads)
-        own = layer.operator
-        value = normalise(inputs[0], own) if isinstance(own, Lrn) else evaluate(layer, inputs, tensors)
-        values[layer.name] = stored(value, dtype)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        for layer in network.layers:
+            inputs = tuple(values[read] for read in layer.operator.reads)
+            values[layer.name] = stored(_evaluate(layer, inputs, tensors, algorithms), dtype)
     del values[network.input.name]
     return values
 
 
-def _sliding(network: Network, tensors: Tensors, x: Float32, dtype: Dtype) -> dict[str, Array]:
-    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        return _chain(network, tensors, x, dtype, running_sum_lrn)
+def _evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors, algorithms: frozenset[str]) -> Array:
+    match layer.operator:
+        case Lrn() if "running_sum" in algorithms:
+            return running_sum_lrn(inputs[0], layer.operator)
+        case Conv() if "one_sequence" in algorithms:
+            own = own_tensors(layer, tensors)
+            return one_sequence_conv(inputs[0], own["weight"], own.get("bias"), layer.operator)
+        case _:
+            return evaluate(layer, inputs, tensors)
