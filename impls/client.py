@@ -126,6 +126,8 @@ class Worker:
         """What was last made ready to run, if anything."""
         self._count = 0
         self._killed = False
+        self._starting = threading.Lock()
+        """Held while a process is started: one that is killed then has either none yet, or one to kill."""
         self._process: subprocess.Popen[str] | None = None
         self._answers: queue.Queue[str | None] = queue.Queue()
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
@@ -153,26 +155,27 @@ class Worker:
         """Start the process, if it does not run; raises WorkerError."""
         if self.alive:
             return
-        if self._killed:
-            raise WorkerError("not_started", f"{self.name} was killed, and is not started again")
-        self.stop()  # one that ended by itself between two requests may have left others
-        self.loaded = None
-        self._answers = queue.Queue()
-        self._stderr = deque(maxlen=STDERR_LINES)
-        try:
-            self._process = subprocess.Popen(
-                self.command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                env=_environment(self.command) | self.settings,
-                process_group=0,  # if we are killed, the system ends a paused group, but no session of its own
-            )
-        except OSError as error:
-            raise WorkerError("not_started", f"{self.command[0]} cannot be started: {error.strerror}") from None
+        with self._starting:
+            if self._killed:
+                raise WorkerError("not_started", f"{self.name} was killed, and is not started again")
+            self.stop()  # one that ended by itself between two requests may have left others
+            self.loaded = None
+            self._answers = queue.Queue()
+            self._stderr = deque(maxlen=STDERR_LINES)
+            try:
+                self._process = subprocess.Popen(
+                    self.command,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                    encoding="utf-8",
+                    errors="replace",
+                    env=_environment(self.command) | self.settings,
+                    process_group=0,  # if we are killed, the system ends a paused group, but no session of its own
+                )
+            except OSError as error:
+                raise WorkerError("not_started", f"{self.command[0]} cannot be started: {error.strerror}") from None
         _thread(_pump_answers, self._process.stdout, self._answers)
         self._stderr_reader = _thread(_pump_stderr, self._process.stderr, self._stderr)
 
@@ -292,9 +295,10 @@ class Worker:
 
     def kill(self) -> None:
         """End the process for good, and at once: a thread that waits for its answer has its error now."""
-        self._killed = True
-        if self._process is not None:
-            _signal_group(self._process, signal.SIGKILL)
+        with self._starting:
+            self._killed = True
+            if self._process is not None:
+                _signal_group(self._process, signal.SIGKILL)
 
     def stop(self) -> None:
         """End the process and all that it started."""

@@ -140,8 +140,8 @@ def test_what_was_found_before_a_worker_failed_stays(how: str, cause: str, folde
     found = Counter((each["framework"], each["case"], each["outcome"]) for each in results)
     case = "scaled-noise-seed{}-batch2".format
     assert found == {
-        ("good", case(0), "passed"): 11, ("good", case(1), "passed"): 11, ("good", case(2), "passed"): 11,
-        ("bad", case(0), "passed"): 11, ("bad", case(1), "errored"): 1, ("bad", case(2), "passed"): 11,
+        ("good", case(0), "passed"): 12, ("good", case(1), "passed"): 12, ("good", case(2), "passed"): 12,
+        ("bad", case(0), "passed"): 12, ("bad", case(1), "errored"): 1, ("bad", case(2), "passed"): 12,
     }  # fmt: skip
     (message,) = [each["message"] for each in results if each["outcome"] == "errored"]
     assert cause in message
@@ -165,7 +165,7 @@ def test_a_disk_that_is_full_when_the_report_is_written_leaves_the_old_one_and_s
     code, out, err = ended(process)
     assert code == 3
     assert err.splitlines()[-1] == "error: reports: expected to write the report, found: File too large"
-    assert "passed: 44 passed; report: none" in out
+    assert "passed: 48 passed; report: none" in out
     assert sorted(path.name for path in (folder / "reports").iterdir()) == NAMES
     assert {(folder / "reports" / name).read_text() for name in NAMES} == {"of before"}
 

@@ -39,7 +39,8 @@ def test_what_stops_us_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: (time.sleep(1), sys.exit()));" + asleep
     deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" + asleep
     monkeypatch.setattr("gate.child.SECONDS_TO_END", 2.0)
+    others = psutil.Process().children()
     for text in asleep, slow, deaf:
         with pytest.raises(KeyboardInterrupt):
             follow(python(text), os.environ, tell=stop)
-        assert not psutil.Process().children()
+        assert set(psutil.Process().children()) <= set(others)

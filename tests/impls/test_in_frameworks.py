@@ -72,7 +72,8 @@ def test_every_operator_conforms_in_every_mode(spec: str, modes: dict[str, str],
             result for result in report["results"] if (result["framework"], result["lowering"]) == (framework, lowering)
         ]
         assert Counter((result["check"], result["tap"]) for result in results) == expected
-        assert {result["outcome"] for result in results} == {"passed"}
+        wrong_lrn = modes[framework] == "reference"  # ONNX's own evaluator: conformance/known.py
+        assert {result["outcome"] for result in results} == {"passed", *(["xfailed"] if wrong_lrn else [])}
 
 
 #: `native` in torch computes normalisation with a pooling that it lacks in bfloat16 on a CPU, and says so.
