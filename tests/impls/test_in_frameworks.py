@@ -49,6 +49,8 @@ def run_in(framework: str, program: str, *arguments: object) -> str:
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("modes", ROUNDS, ids=lambda modes: "-".join(f"{name}_{mode}" for name, mode in modes.items()))
 def test_every_operator_conforms_in_every_mode(spec: str, modes: dict[str, str], tmp_path: Path) -> None:
+    if spec == "alexnet_narrow":  # ONNX's own evaluator takes a minute for it
+        modes = {framework: mode for framework, mode in modes.items() if mode != "reference"}
     chosen = [word for framework, mode in modes.items() for word in ("--mode", f"{framework}={mode}")]
     report = conformance(
         tmp_path,
@@ -72,7 +74,8 @@ def test_every_operator_conforms_in_every_mode(spec: str, modes: dict[str, str],
             result for result in report["results"] if (result["framework"], result["lowering"]) == (framework, lowering)
         ]
         assert Counter((result["check"], result["tap"]) for result in results) == expected
-        wrong_lrn = modes[framework] == "reference"  # ONNX's own evaluator: conformance/known.py
+        # ONNX's own evaluator is wrong in LRN (conformance/known.py), and right in the elementary operators of `fast`.
+        wrong_lrn = (modes[framework], lowering) == ("reference", "native")
         assert {result["outcome"] for result in results} == {"passed", *(["xfailed"] if wrong_lrn else [])}
 
 
