@@ -78,9 +78,17 @@ def end_to_end_results(
     subject: ForwardSubject, own: Chain, others: Sequence[Chain], check: Check, caps: Caps
 ) -> list[Result]:
     """Every tap against the float64 chain; `others` are those of the other variants of the same precision."""
-    taps = [layer.name for layer in subject.network.layers]
+    taps, behind = [layer.name for layer in subject.network.layers], _behind_powers(subject.network)
+    rule = caps.end_to_end
+
+    def floor(tap: str) -> float:
+        return rule.floor_of_powers if tap in behind else rule.floor
+
+    def peers(tap: str) -> list[Stray]:
+        return [other.strays[tap] for other in others if tap in other.strays]
+
     return [
-        _end_to_end(subject, tap, own, [other.strays[tap] for other in others if tap in other.strays], check, caps)
+        _end_to_end(subject, tap, own, peers(tap), check, caps, floor(tap))
         for tap in (taps if check is Check.END_TO_END else taps[-1:])
     ]
 
@@ -309,7 +317,13 @@ _MEASURES: dict[str, Callable[[Array, LayerReference, Rule], Measured]] = {
 
 
 def _end_to_end(
-    subject: ForwardSubject, tap: str, chain: Chain, others: Sequence[Stray], check: Check, caps: Caps
+    subject: ForwardSubject,
+    tap: str,
+    chain: Chain,
+    others: Sequence[Stray],
+    check: Check,
+    caps: Caps,
+    floor: float,
 ) -> Result:
     reference = subject.reference
     expected = reference.end_to_end[tap]
@@ -327,7 +341,6 @@ def _end_to_end(
     bits = measure.effective_bits(relative)
     result = replace(subject.result(tap, check, Outcome.PASSED), effective_bits=bits, rms=relative)
     rule = caps.end_to_end
-    floor = rule.floor_of_powers if tap in _behind_powers(subject.network) else rule.floor
     if not peers and isfinite(relative):
         message = f"no other variant in {subject.variant.dtype} to compare with"
         return replace(result, outcome=Outcome.SKIPPED, message=message)

@@ -5,11 +5,12 @@ got wrong, those behind it get too. The smallest spec that shows each is in `fuz
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from conformance.attestation import NETWORK
 from conformance.caps import within
 from conformance.results import Check, Outcome, Result
+from conformance.xfails import xfailed
 from spec.network import Network
 from spec.operators import Conv, Lrn
 from spec.shapes import Layer
@@ -78,8 +79,7 @@ def _explained(network: Network, result: Result) -> Result:
         if variant.framework != known.framework or variant.device != "cpu" or mode not in known.modes:
             continue
         if within(result.version, known.versions) and result.tap in _touched(network, known, result.check):
-            message = f"expected to fail: {known.reason} ({known.link}); {result.message}"
-            return replace(result, outcome=Outcome.XFAILED, message=message)
+            return xfailed(result, known.reason, known.link)
     return result
 
 

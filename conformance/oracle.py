@@ -5,7 +5,7 @@ Values have the precision of the arrays that come in: float64 for the reference,
 rounding errors of that sum are measured (design: noise units).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from typing import assert_never
 
@@ -102,8 +102,18 @@ def noise_scale(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Ar
     return np.sqrt(squares)
 
 
-def conv(x: Array, kernel_oihw: Array, bias: Array | None, operator: Conv, power: int = 1) -> Array:
-    """Cross-correlation as one matrix product an image and group; kernel and bias are raised to `power`."""
+def conv(
+    x: Array,
+    kernel_oihw: Array,
+    bias: Array | None,
+    operator: Conv,
+    power: int = 1,
+    product: Callable[[Array, Array, Array], object] = np.matmul,
+) -> Array:
+    """Cross-correlation as one matrix product an image and group; kernel and bias are raised to `power`.
+
+    `product` writes the product of its first two arguments to the third.
+    """
     groups, stride = operator.groups, operator.stride
     padded = with_padding(x, operator.pads, 0.0)
     height, width = window(operator, x.shape[2], x.shape[3]).output
@@ -115,7 +125,7 @@ def conv(x: Array, kernel_oihw: Array, bias: Array | None, operator: Conv, power
         for group in range(groups):
             own = patches[image, group * in_group : (group + 1) * in_group]
             columns_of_patches = own.transpose(0, 3, 4, 1, 2).reshape(in_group * rows * columns, height * width)
-            np.matmul(weights[group], columns_of_patches, out=y[image, group])
+            product(weights[group], columns_of_patches, y[image, group])
     y = y.reshape(len(x), out_channels, height, width)
     return y if bias is None else y + by_channel(raised(bias, power, x))
 

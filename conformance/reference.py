@@ -7,8 +7,8 @@ from functools import cache, cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from conformance.one_sequence import one_sequence_conv
-from conformance.oracle import Array, Tensors, evaluate, noise_scale, own_tensors
+from conformance.one_sequence import one_sequence
+from conformance.oracle import Array, Tensors, conv, evaluate, noise_scale, own_tensors
 from conformance.running_sum import running_sum_lrn
 from conformance.storage import stored
 from conformance.strays import Stray, rms, strays
@@ -115,6 +115,6 @@ def _evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors, algorit
             return running_sum_lrn(inputs[0], layer.operator)
         case Conv() if "one_sequence" in algorithms:
             own = own_tensors(layer, tensors)
-            return one_sequence_conv(inputs[0], own["weight"], own.get("bias"), layer.operator)
+            return conv(inputs[0], own["weight"], own.get("bias"), layer.operator, product=one_sequence)
         case _:
             return evaluate(layer, inputs, tensors)

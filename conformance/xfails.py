@@ -72,14 +72,19 @@ def applied(results: Sequence[Result], xfails: Sequence[Xfail]) -> list[Result]:
         covered = [index for index, result in enumerate(changed) if xfail.covers(result)]
         failed = [index for index in covered if changed[index].outcome is Outcome.FAILED]
         for index in failed:
-            message = f"expected to fail: {xfail.reason} ({xfail.link}); {changed[index].message}"
-            changed[index] = replace(changed[index], outcome=Outcome.XFAILED, message=message)
+            changed[index] = xfailed(changed[index], xfail.reason, xfail.link)
         if covered and not failed:
             for index in covered:
                 if changed[index].outcome is Outcome.PASSED:
                     message = f"passed, though {FILE.name} expects it to fail ({xfail.reason}); remove the entry"
                     changed[index] = replace(changed[index], outcome=Outcome.FAILED, message=message)
     return changed
+
+
+def xfailed(result: Result, reason: str, link: str) -> Result:
+    """A failure as one that is expected."""
+    message = f"expected to fail: {reason} ({link}); {result.message}"
+    return replace(result, outcome=Outcome.XFAILED, message=message)
 
 
 @cache

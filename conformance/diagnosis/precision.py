@@ -6,7 +6,7 @@ import numpy as np
 
 from conformance.caps import Rule
 from conformance.checks import distance_to
-from conformance.measure import NOISE, UNIT, Array, error_in
+from conformance.measure import NOISE, UNIT, Array, error_in, precision_class
 from conformance.reference import LayerReference
 from conformance.results import Explanation
 from conformance.storage import stored
@@ -26,8 +26,8 @@ SPREAD = 16.0
 ALIKE = 0.3
 #: So many elements of each channel, and outputs, say whether they have one.
 ENOUGH = 32
-#: RMS errors in noise units up to which a sum of products is one of TF32, or of bfloat16 (measure.CLASSES).
-CLASSES = ((300.0, 14_000.0, "tf32", "tf32"), (14_000.0, 200_000.0, "bf16", "bfloat16"))
+#: What changes call the classes of precision that are coarser than float32.
+COARSER = {"tf32": "tf32", "bfloat16": "bf16"}
 #: The significand of a quick reciprocal or root of processors, at least.
 QUICK_BITS = 11
 
@@ -60,9 +60,10 @@ def observed(actual: Array, reference: LayerReference, rule: Rule) -> Iterator[E
             if left.within:
                 yield Explanation("precision: quick reciprocal", before, left.error.rms, found.unit)
     elif found.unit == NOISE and _is_rounding(actual - y, y, reference.scale):
-        for low, high, name, unit_name in CLASSES:
-            if low < before <= high:
-                yield Explanation(f"precision: {name}", before, before * UNIT["float32"] / UNIT[unit_name], found.unit)
+        shown = precision_class(before)
+        if shown in COARSER:
+            after = before * UNIT["float32"] / UNIT[shown]
+            yield Explanation(f"precision: {COARSER[shown]}", before, after, found.unit)
 
 
 def _factors(actual: Array, y: Array) -> Array:

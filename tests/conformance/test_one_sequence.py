@@ -6,7 +6,7 @@ import pytest
 from conformance.caps import caps
 from conformance.checks import Chain, end_to_end_results
 from conformance.measure import noise
-from conformance.one_sequence import one_sequence_conv
+from conformance.one_sequence import one_sequence
 from conformance.oracle import conv
 from conformance.reference import reference
 from conformance.results import Check, Outcome
@@ -40,7 +40,9 @@ def test_it_is_a_convolution(changes: dict[str, object], monkeypatch: pytest.Mon
     kernel = random.normal(size=(12, 6 // own.groups, *own.kernel))
     bias = random.normal(size=12) if own.bias else None
     x = random.normal(size=(2, 6, 9, 8))
-    np.testing.assert_allclose(one_sequence_conv(x, kernel, bias, own), conv(x, kernel, bias, own), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        conv(x, kernel, bias, own, product=one_sequence), conv(x, kernel, bias, own), rtol=0, atol=1e-12
+    )
 
 
 def test_long_sums_stray_three_times_as_far_as_those_of_a_matrix_product_and_stay_within_the_caps() -> None:
@@ -48,8 +50,8 @@ def test_long_sums_stray_three_times_as_far_as_those_of_a_matrix_product_and_sta
     kernel, x = random.normal(size=(64, 512, 3, 3)).astype(np.float32), random.random((1, 512, 9, 9), np.float32)
     value, scale = (conv(x.astype(np.float64), kernel, None, own, power) for power in (1, 2))
     units = {
-        name: noise(form(x, kernel, None, own).astype(np.float64), value, np.sqrt(scale))
-        for name, form in (("product", conv), ("sequence", one_sequence_conv))
+        name: noise(conv(x, kernel, None, own, product=form).astype(np.float64), value, np.sqrt(scale))
+        for name, form in (("product", np.matmul), ("sequence", one_sequence))
     }
     rms = {name: float(np.sqrt(np.mean(each**2))) for name, each in units.items()}
     rule = next(rule for rule in caps().rule if rule.algorithm == "one_sequence")
