@@ -39,22 +39,34 @@ class Traces:
 
 def run_forward(participants: Sequence[Participant], files: Files, expected: Reference) -> list[list[Result]]:
     """Run one case on all participants, and compare: the results of each."""
+    return results_of(participants, traces_of(participants, files, expected), files, expected)
+
+
+def traces_of(participants: Sequence[Participant], files: Files, expected: Reference) -> list[Traces]:
+    """What each participant returns for one case."""
     with tempfile.TemporaryDirectory(prefix="lockstep-case-") as folder, threads_for(participants) as pool:
         substitutes = Path(folder) / "substitutes.safetensors"
         write(substitutes, expected.substitutes)
-        traces = list(pool.map(lambda participant: traced(participant, files, substitutes, expected), participants))
+        return list(pool.map(lambda participant: traced(participant, files, substitutes, expected), participants))
 
-        def judged(participant: Participant, own: Traces) -> list[Result]:
-            others = [
-                other.end_to_end
-                for peer, other in zip(participants, traces, strict=True)
-                if other.end_to_end is not None
-                and peer is not participant
-                and peer.entrant.variant.dtype == participant.entrant.variant.dtype
-            ]
-            subject = ForwardSubject(**vars(participant.subject(files.case)), reference=expected)
-            return with_script(participant, compared(subject, own, others), expected)
 
+def results_of(
+    participants: Sequence[Participant], traces: Sequence[Traces], files: Files, expected: Reference
+) -> list[list[Result]]:
+    """The traces of each participant, compared; its peers are the others of its precision."""
+
+    def judged(participant: Participant, own: Traces) -> list[Result]:
+        others = [
+            other.end_to_end
+            for peer, other in zip(participants, traces, strict=True)
+            if other.end_to_end is not None
+            and peer is not participant
+            and peer.entrant.variant.dtype == participant.entrant.variant.dtype
+        ]
+        subject = ForwardSubject(**vars(participant.subject(files.case)), reference=expected)
+        return with_script(participant, compared(subject, own, others), expected)
+
+    with threads_for(participants) as pool:
         return list(pool.map(judged, participants, traces))
 
 

@@ -45,9 +45,7 @@ def check(
     with tempfile.TemporaryDirectory(prefix="lockstep-fuzz-") as temporary:
         folder = Path(temporary)
         files = files_of(network, case, folder)
-        description = described(network, folder)
-        for participant in participants:
-            participant.turn_to(network, description, _source(network, participant.entrant.variant, folder))
+        turn_to(network, participants, folder)
         dtype = participants[0].entrant.variant.dtype
         found = run_forward(participants, files, _reference(network, files, dtype))
         if gradients and network.training is not None:
@@ -55,6 +53,13 @@ def check(
             found = [own + others for own, others in zip(found, more, strict=True)]
     named = [xfail for xfail in xfails() if network.name in xfail.networks]
     return [explained(network, applied(own, named)) for own in found]
+
+
+def turn_to(network: Network, participants: Sequence[Participant], folder: Path) -> None:
+    """Have all participants go on with a network, whose files are written to `folder`."""
+    description = described(network, folder)
+    for participant in participants:
+        participant.turn_to(network, description, _source(network, participant.entrant.variant, folder))
 
 
 def showing_case(network: Network, case: Case, gradients: bool = True, dtype: Dtype = "float32") -> tuple[Case, str]:

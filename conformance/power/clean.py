@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from conformance.checks import ForwardSubject
-from conformance.forward import compared, traced
-from conformance.fuzz.cases import files_of, showing_case
+from conformance.forward import results_of, traces_of
+from conformance.fuzz.cases import files_of, showing_case, turn_to
 from conformance.fuzz.networks import random_network
 from conformance.known import explained
-from conformance.participants import Participant, described, threads_for
+from conformance.participants import Participant
 from conformance.power.fault import NARROW, OPERATORS
 from conformance.power.planting import code_hash, workers
 from conformance.power.report import Count, counted
@@ -25,12 +24,10 @@ from conformance.power.workbench import BATCH, network_named
 from conformance.rates import rate_upper_bound
 from conformance.reference import reference
 from conformance.results import Case, Outcome
-from impls.frameworks import FRAMEWORKS
-from impls.generate import write_source
 from spec.journal import Journal
 from spec.network import Network
 from spec.page import Page
-from spec.tensors import read, write
+from spec.tensors import read
 from spec.text import safe
 
 FORMAT = "lockstep-power-clean/1"
@@ -164,20 +161,13 @@ def _checked(number: int, running: Sequence[Participant], folder: Path) -> dict[
     network, case = case_of(number)
     files = files_of(network, case, folder)
     expected = reference(network, read(files.weights), read(files.input)[network.input.name])
-    substitutes = folder / "substitutes.safetensors"
-    write(substitutes, expected.substitutes)
-    for worker in running:
-        framework = next(name for name in FRAMEWORKS if name == worker.entrant.variant.framework)
-        source = write_source(network, framework, folder)
-        worker.turn_to(network, described(network, folder), source)
-    with threads_for(running) as pool:
-        traces = list(pool.map(lambda worker: traced(worker, files, substitutes, expected), running))
+    turn_to(network, running, folder)
+    traces = traces_of(running, files, expected)
+    found = results_of(running, traces, files, expected)
     entries: dict[str, Entry] = {}
-    for worker, trace in zip(running, traces, strict=True):
-        subject = ForwardSubject(**vars(worker.subject(case)), reference=expected)
-        peers = [other.end_to_end for other in traces if other is not trace and other.end_to_end is not None]
+    for worker, trace, own_results in zip(running, traces, found, strict=True):
         taps = trace.end_to_end.taps if trace.end_to_end else {}
-        results = explained(network, compared(subject, trace, peers))  # a framework's known bug is no alarm
+        results = explained(network, own_results)  # a framework's known bug is no alarm
         bad = [own for own in results if own.outcome in (Outcome.FAILED, Outcome.ERRORED)]
         entries[worker.entrant.variant.framework] = {
             "case": f"{network.name} {case}",
