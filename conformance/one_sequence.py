@@ -1,4 +1,4 @@
-"""Sums of products that are added in one sequence, as TensorFlow's CPU kernels for convolution do."""
+"""Sums that are added in one sequence, as TensorFlow's CPU kernels for convolutions and means over places do."""
 
 import numpy as np
 
@@ -18,3 +18,11 @@ def one_sequence(weights: Array, columns: Array, y: Array) -> None:
         places = slice(start, start + PLACES)
         for weight, read in zip(weights.T, columns[:, places], strict=True):
             y[:, places] += weight[:, np.newaxis] * read
+
+
+def mean_in_one_sequence(x: Array) -> Array:
+    """The mean over height and width, (N, C, 1, 1), of numbers added row by row; of one sign, it errs by √(H·W) roundings."""
+    images, channels, height, width = x.shape
+    sums = np.add.accumulate(x.reshape(images, channels, height * width), axis=2)[:, :, -1]
+    y: Array = sums.reshape(images, channels, 1, 1) / x.dtype.type(height * width)
+    return y

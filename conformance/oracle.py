@@ -2,7 +2,8 @@
 
 Values have the precision of the arrays that come in: float64 for the reference, float32 for a yardstick. Images are
 (N, C, H, W), features (N, F). For sums of products the oracle also gives S = sqrt(op(x², w²) + b²), the scale on which
-rounding errors of that sum are measured (design: noise units).
+rounding errors of that sum are measured (design: noise units). In S of an average y² is added: behind a ReLU its terms
+have one sign, and partial sums, which are rounded too, grow as large as the sum.
 """
 
 from collections.abc import Callable, Mapping
@@ -86,9 +87,9 @@ def noise_scale(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors) -> Ar
             squares = dense(x**2, own["weight"], own.get("bias"), power=2)
         case AvgPool():
             counts = window_counts(operator, x.shape[2], x.shape[3])
-            squares = window_sums(x**2, operator) / counts**2
+            squares = window_sums(x**2, operator) / counts**2 + avg_pool(x, operator) ** 2
         case GlobalAvgPool():
-            squares = (x**2).sum(axis=(2, 3), keepdims=True) / prod(x.shape[2:]) ** 2
+            squares = (x**2).sum(axis=(2, 3), keepdims=True) / prod(x.shape[2:]) ** 2 + global_avg_pool(x) ** 2
         case Add():
             squares = np.sum([value**2 for value in inputs], axis=0)
         case BatchNorm():

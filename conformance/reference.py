@@ -7,14 +7,14 @@ from functools import cache, cached_property, partial
 import numpy as np
 import numpy.typing as npt
 
-from conformance.one_sequence import one_sequence
+from conformance.one_sequence import mean_in_one_sequence, one_sequence
 from conformance.oracle import Array, Tensors, conv, evaluate, noise_scale, own_tensors
 from conformance.running_sum import running_sum_lrn
 from conformance.storage import stored
 from conformance.strays import Stray, rms, strays
 from impls.frameworks import Dtype
 from spec.network import Network
-from spec.operators import Conv, Lrn
+from spec.operators import Conv, GlobalAvgPool, Lrn
 from spec.shapes import Layer
 
 Float32 = npt.NDArray[np.float32]
@@ -116,5 +116,7 @@ def _evaluate(layer: Layer, inputs: tuple[Array, ...], tensors: Tensors, algorit
         case Conv() if "one_sequence" in algorithms:
             own = own_tensors(layer, tensors)
             return conv(inputs[0], own["weight"], own.get("bias"), layer.operator, product=one_sequence)
+        case GlobalAvgPool() if "one_sequence" in algorithms:
+            return mean_in_one_sequence(inputs[0])
         case _:
             return evaluate(layer, inputs, tensors)

@@ -11,7 +11,10 @@ import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conformance.caps import caps
+from conformance.one_sequence import mean_in_one_sequence
 from conformance.oracle import evaluate, noise_scale
+from impls.frameworks import Variant
 from spec.operators import (
     OPERATORS,
     Add,
@@ -212,8 +215,9 @@ def test_avg_pool_is_the_mean_of_what_counts(
     x = drawn(seed, shape, scale)
     values = values | {"padding_counted": counted}
     operator = AvgPool.model_validate({"name": "pool", "op": "avg_pool"} | values)
-    expected_scale = np.sqrt(second.avg_pool(x, **values, squares=True))
-    assert_same_sums(value(operator, x), second.avg_pool(x, **values), expected_scale)
+    mean = second.avg_pool(x, **values)
+    expected_scale = np.sqrt(second.avg_pool(x, **values, squares=True) + mean**2)
+    assert_same_sums(value(operator, x), mean, expected_scale)
     actual_scale = scale_of(operator, x)
     assert actual_scale is not None
     assert_same(actual_scale, expected_scale)
@@ -239,11 +243,25 @@ def test_avg_pool_counts_by_hand(padding_counted: bool, expected: list[list[floa
 def test_global_avg_pool_is_the_mean_of_each_channel(shape: tuple[int, int, int, int], seed: int, scale: float) -> None:
     x = drawn(seed, shape, scale)
     operator = GlobalAvgPool(name="mean", op="global_avg_pool")
-    expected_scale = np.sqrt(second.global_avg_pool(x, squares=True))
-    assert_same_sums(value(operator, x), second.global_avg_pool(x), expected_scale)
+    mean = second.global_avg_pool(x)
+    expected_scale = np.sqrt(second.global_avg_pool(x, squares=True) + mean**2)
+    assert_same_sums(value(operator, x), mean, expected_scale)
     actual_scale = scale_of(operator, x)
     assert actual_scale is not None
     assert_same(actual_scale, expected_scale)
+
+
+@pytest.mark.parametrize("side", [7, 64, 250])
+def test_a_long_mean_behind_a_relu_is_right_even_in_one_sequence(side: int) -> None:
+    x = np.abs(drawn(0, (8, 8, side, side))).astype(np.float32)
+    operator, wide = GlobalAvgPool(name="mean", op="global_avg_pool"), x.astype(np.float64)
+    variant = Variant(framework="numpy", device="cpu", dtype="float32", mode="eager", lowering="native")
+    scale = scale_of(operator, wide)
+    assert scale is not None
+    rms = np.sqrt(np.mean(((mean_in_one_sequence(x) - value(operator, wide)) / (scale * 2.0**-24)) ** 2))
+    cap = caps().rule_for("global_avg_pool", variant, "2.0").rms
+    assert cap is not None
+    assert 1 < rms < cap
 
 
 @QUICK
