@@ -61,9 +61,13 @@ def _resampled(medians: npt.NDArray[np.float64], random: np.random.Generator) ->
     return values
 
 
+#: Of fewer calls it cannot be said that they have settled.
+FEWEST_TO_CONVERGE = 4
+
+
 def has_converged(durations_s: Sequence[float]) -> bool:
     """Whether a warm-up is over: the last three calls are within 5% of each other, and of the quickest one."""
-    if len(durations_s) < 4:
+    if len(durations_s) < FEWEST_TO_CONVERGE:
         return False
     last = np.array(durations_s[-3:])
     return bool(last.max() <= 1.05 * last.min() and np.median(last) <= 1.05 * min(durations_s))

@@ -17,7 +17,7 @@ from bench.statistics import has_converged
 from impls.client import Worker, WorkerError
 from impls.description import describe
 from impls.frameworks import Variant
-from impls.protocol import Load, Prepare, Time, Verify
+from impls.protocol import Load, Prepare, Time, Verify, untimed_calls
 from spec.exits import NotRunError, one_line
 from spec.network import Network
 from spec.store import Store
@@ -181,6 +181,8 @@ class _Lane:
         self.worker = contender.worker(plan)
         self.failure: WorkerError | None = None
         self.known = Row(contender.variant, 0, settings=contender.settings)
+        self.untimed = 1
+        """Calls before each turn that are not timed, at the batch at hand."""
 
     def load(self, files: _Files, plan: Plan) -> None:
         """Start the worker and have it build the network; what goes wrong is kept for its rows."""
@@ -275,13 +277,15 @@ def _warm_up(lane: _Lane, row: Row, x: Path, plan: Plan) -> None:
     row.first_call_s, row.overhead_s = prepared.first_call_s, prepared.overhead_s
     durations: list[float] = []
     while len(durations) < WARM_UP_CALLS and not has_converged(durations):
-        durations += lane.worker.time(Time(min_s=plan.chunk_s / 4, max_calls=4)).durations_s
+        untimed = untimed_calls(min(durations, default=prepared.first_call_s))
+        durations += lane.worker.time(Time(plan.chunk_s / 4, max_calls=4, untimed=untimed)).durations_s
         if sum(durations) > 4 * plan.chunk_s and len(durations) > 1:
             break
+    lane.untimed = untimed_calls(min(durations))
 
 
 def _time_round(lane: _Lane, row: Row, plan: Plan) -> None:
-    timed = lane.worker.time(Time(min_s=plan.chunk_s, max_calls=10**6))
+    timed = lane.worker.time(Time(plan.chunk_s, max_calls=10**6, untimed=lane.untimed))
     row.rounds.append(timed.durations_s)
     row.busy_threads = timed.busy_threads
     row.cpus = timed.cpus

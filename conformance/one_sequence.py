@@ -21,7 +21,7 @@ def one_sequence(weights: Array, columns: Array, y: Array) -> None:
 
 
 def mean_in_one_sequence(x: Array) -> Array:
-    """The mean over height and width, (N, C, 1, 1), of numbers added row by row; of one sign, it errs by √(H·W) units."""
+    """The mean over height and width, (N, C, 1, 1), added up row by row; of one sign, it errs by √(H·W) units."""
     images, channels, height, width = x.shape
     sums = np.add.accumulate(x.reshape(images, channels, height * width), axis=2)[:, :, -1]
     y: Array = sums.reshape(images, channels, 1, 1) / x.dtype.type(height * width)

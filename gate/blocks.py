@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
@@ -14,14 +14,14 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from bench.machine import Kernel, pin, processors
-from bench.statistics import has_converged
+from bench.statistics import FEWEST_TO_CONVERGE, has_converged
 from gate.plan import Cell, Plan
 from gate.results import Quantity
 from impls.client import Hello, Worker, WorkerError
 from impls.description import describe
 from impls.frameworks import FRAMEWORKS, LOWERINGS
 from impls.generate import write_source
-from impls.protocol import Load, Prepare, Time, Verify
+from impls.protocol import Load, Prepare, Time, Verify, untimed_calls
 from spec.exits import one_line
 from spec.store import Store
 from spec.tensors import write
@@ -50,6 +50,8 @@ class Pace:
     """Calls in a chunk."""
     turns: int
     """Pairs of neighbouring chunks."""
+    untimed: int
+    """Calls before each chunk that are not timed."""
 
 
 @dataclass(frozen=True)
@@ -264,12 +266,12 @@ class Block:
         with self.bench.control.ready(self.bench.cpus):
             for _ in range(pace.turns if is_steady else 0):
                 control_s.append(self.bench.control.run())
-                chunks = {side: self._chunk(side, pace.calls, peaks) for side in self._order()}
+                chunks = {side: self._chunk(side, pace, peaks) for side in self._order()}
                 turns.append((chunks[0], chunks[1]))
             if not is_steady:
                 control_s.append(self.bench.control.run())
                 for side in self._order():
-                    self._chunk(side, 1, peaks)
+                    self._chunk(side, replace(pace, calls=1), peaks)
         sample = Sample(
             import_s=(self.hellos[0].import_s or 0.0, self.hellos[1].import_s or 0.0),
             build_s=(build_s[0], build_s[1]),
@@ -297,20 +299,20 @@ class Block:
 
     def _warm_up(self, worker: Worker, calls: int) -> float:
         """Run until calls settle; how long the quickest took, in seconds: a busy machine must not make chunks short."""
-        durations: list[float] = []
+        durations = list(worker.time(Time(NEVER_S, FEWEST_TO_CONVERGE, untimed=0)).durations_s)
         for _ in range(WARM_UP_CHUNKS):
-            durations += worker.time(Time(self.bench.plan.chunk_s, calls)).durations_s
             if has_converged(durations):
                 break
+            durations += worker.time(Time(self.bench.plan.chunk_s, calls, untimed_calls(min(durations)))).durations_s
         return min(durations)
 
     def _check(self, worker: Worker, request: Verify) -> None:
         if not math.isfinite(worker.verify(request)):
             raise WorkerError("not_finite", "expected a finite output, found one that is not")
 
-    def _chunk(self, side: int, calls: int, peaks: dict[int, int | None]) -> tuple[float, ...]:
+    def _chunk(self, side: int, pace: Pace, peaks: dict[int, int | None]) -> tuple[float, ...]:
         with self._token(side) as worker:
-            timed = worker.time(Time(NEVER_S, calls))
+            timed = worker.time(Time(NEVER_S, pace.calls, pace.untimed))
             peaks[side] = timed.peak_bytes
             if timed.device_peak_bytes is not None:  # where the network is, and what a framework may waste
                 peaks[side] = timed.device_peak_bytes
@@ -322,5 +324,6 @@ class Block:
 def pace_of(step_s: float, plan: Plan) -> Pace:
     """As many calls as fill a chunk, and as many turns as the plan gives one cell time for."""
     calls = max(1, round(plan.chunk_s / step_s))
-    turn_s = 2 * (calls + 1) * step_s  # each chunk begins with a call that is not timed
-    return Pace(calls, max(FEWEST_TURNS, min(plan.turns, int(plan.cell_s / turn_s))))
+    untimed = untimed_calls(step_s)
+    turn_s = 2 * (untimed + calls) * step_s
+    return Pace(calls, max(FEWEST_TURNS, min(plan.turns, int(plan.cell_s / turn_s))), untimed)

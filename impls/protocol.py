@@ -71,6 +71,18 @@ class Time:
     """Go on until so many seconds have passed, and for two calls at least …"""
     max_calls: int
     """… or until so many calls are done."""
+    untimed: int = 1
+    """Calls before those, which find the caches and clocks that others left. A long call does not feel these: see
+    `untimed_calls`."""
+
+
+#: From here on what others left in the caches, some tens of megabytes, is less than 1% of a call.
+LONG_CALL_S = 0.5
+
+
+def untimed_calls(call_s: float) -> int:
+    """How many calls of such a length should go untimed before those that are timed."""
+    return 0 if call_s >= LONG_CALL_S else 1
 
 
 @dataclass(frozen=True)

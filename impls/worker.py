@@ -11,7 +11,7 @@ import platform
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from functools import partial
 from pathlib import Path
 from typing import Any, TextIO
@@ -137,10 +137,10 @@ def framework_runner(framework: str, *words: str) -> Runner:
 
 
 def _arguments(request: dict[str, Any], kind: type[Any]) -> dict[str, Any]:
-    missing = [field.name for field in fields(kind) if field.name not in request]
+    missing = [field.name for field in fields(kind) if field.name not in request and field.default is MISSING]
     if missing:
         raise RefusedError("bad_request", f"{request['do']}: expected the keys {', '.join(missing)}, found none")
-    return {field.name: request[field.name] for field in fields(kind)}
+    return {field.name: request[field.name] for field in fields(kind) if field.name in request}
 
 
 class _Host:

@@ -70,7 +70,7 @@ def test_both_sides_are_stopped_while_the_control_runs_and_none_is_left(tmp_path
     watch = Watch()
     with Block(bench(tmp_path, control=watch), "seed") as block:
         block.start()
-        block.measure(CELL, Pace(4, 3))
+        block.measure(CELL, Pace(4, 3, 1))
         pids = [worker.pid for worker in block.workers]
     assert watch.states == [[psutil.STATUS_STOPPED] * 2] * 3
     assert not any(psutil.pid_exists(pid) for pid in pids)
@@ -82,7 +82,7 @@ def test_worker_that_is_not_alone_would_fail(tmp_path: Path) -> None:
         block.workers[0].resume()
         block.workers[1].pause = lambda: None  # type: ignore[method-assign]
         with pytest.raises(SideError):
-            block.measure(CELL, Pace(4, 3))
+            block.measure(CELL, Pace(4, 3, 1))
 
 
 def test_order_of_sides_is_random_and_that_of_its_seed(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_order_of_sides_is_random_and_that_of_its_seed(tmp_path: Path) -> None:
 def test_steady_state_that_is_decided_is_not_timed_again(tmp_path: Path) -> None:
     with Block(bench(tmp_path), "seed") as block:
         block.start()
-        found, _ = block.measure(CELL, Pace(4, 3), is_steady=False)
+        found, _ = block.measure(CELL, Pace(4, 3, 1), is_steady=False)
     assert found.turns == ()
     assert found.log_ratio(Quantity.STEADY) is None
     assert ratio(found, Quantity.MEMORY) == 2.0
@@ -133,7 +133,13 @@ def test_sample_survives_the_journal() -> None:
 
 @pytest.mark.parametrize(
     ("step_s", "expected"),
-    [(0.004, Pace(15, 10)), (0.00001, Pace(6000, 10)), (0.2, Pace(1, 5)), (30.0, Pace(1, 3))],
+    [
+        (0.004, Pace(15, 10, 1)),
+        (0.00001, Pace(6000, 10, 1)),
+        (0.2, Pace(1, 5, 1)),
+        (0.5, Pace(1, 4, 0)),
+        (30.0, Pace(1, 3, 0)),
+    ],
 )
 def test_pace_fills_chunks_and_gives_long_steps_fewer_turns(step_s: float, expected: Pace) -> None:
     assert pace_of(step_s, Plan(turns=10, chunk_s=0.06, cell_s=4.0)) == expected

@@ -6,14 +6,16 @@ import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import numpy as np
 import pytest
 
 from impls.description import describe
 from impls.frameworks import FRAMEWORKS
-from impls.protocol import PROTOCOL, ErrorKind, Load, Prepare, Time, Trace, Verify
+from impls.protocol import PROTOCOL, ErrorKind, Load, Prepare, Time, Trace, Verify, untimed_calls
+from impls.runner import Runner
+from impls.timing import Stopwatch
 from impls.worker import TRAINING
 from spec import tensors
 from spec.load import load
@@ -216,6 +218,21 @@ def test_time_gives_one_duration_a_call_and_verify_compares_what_was_timed(tmp_p
     assert few["cpus"]
     assert right["relative_rms"] == 0
     assert wrong["relative_rms"] == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize(("untimed", "calls"), [(0, 5), (1, 6)])
+def test_calls_before_those_that_are_timed_are_as_many_as_asked_for(untimed: int, calls: int) -> None:
+    done: list[None] = []
+    stopwatch = Stopwatch(cast(Runner, None))
+    stopwatch.step = lambda: done.append(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("impls.timing._memory", lambda _: {})
+        assert len(stopwatch.time(Time(min_s=60, max_calls=5, untimed=untimed))["durations_s"]) == 5
+    assert len(done) == calls
+
+
+def test_long_calls_need_none_before_them() -> None:
+    assert (untimed_calls(0.4), untimed_calls(0.6)) == (1, 0)
 
 
 def test_time_before_prepare_is_refused() -> None:
