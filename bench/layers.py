@@ -36,48 +36,59 @@ class LayerTimes:
         return {str(variant): durations for variant, durations in self.durations_s.items()}
 
 
+@dataclass(frozen=True)
+class LayerAlone:
+    """A layer as a network of one operator, and what it reads."""
+
+    layer: Layer
+    network: Network
+    """Its input, `image`, is what the layer reads."""
+    weights: Path
+    input: Path
+
+
 def time_layers(
     network: Network, contenders: Sequence[Contender], batch: int, plan: Plan, tell: Callable[[str], None]
 ) -> LayerTimes:
     """Generate a network of one operator for every layer with one input, and time it in every variant."""
-    store = Store()
-    tensors = read(store.weights_file(network, "scaled", plan.seed))
-    layers = [layer for layer in network.layers if _is_timed(layer)]
     durations: dict[Variant, dict[str, float]] = {}
     with TemporaryDirectory(prefix="lockstep-layers-") as folder:
-        work = Path(folder)
-        for layer in layers:
-            write(work / f"{layer.name}.weights", {name: tensors[name] for name in layer.tensor_shapes})
-            x = np.random.default_rng(plan.seed).standard_normal((batch, *layer.input_shape), np.float32)
-            write(work / f"{layer.name}.input", {"image": x})
+        layers = layers_alone(network, batch, plan.seed, Path(folder))
         for contender in contenders:
             tell(f"layer by layer: {contender.variant}")
             with contender.worker(plan) as worker:
-                durations[contender.variant] = _time_one(worker, contender, network, layers, work, plan)
+                durations[contender.variant] = _time_one(worker, contender, layers, Path(folder), plan)
     return LayerTimes(batch, durations)
 
 
-def _is_timed(layer: Layer) -> bool:
-    return len(layer.input_shapes) == 1 and not isinstance(layer.operator, FUSED)
+def layers_alone(network: Network, batch: int, seed: int, folder: Path) -> list[LayerAlone]:
+    """Every layer that is worth timing by itself, with the network's weights and noise to read, as files."""
+    tensors = read(Store().weights_file(network, "scaled", seed))
+    found = []
+    for layer in network.layers:
+        if len(layer.input_shapes) == 1 and not isinstance(layer.operator, FUSED):
+            weights, x = folder / f"{layer.name}.weights", folder / f"{layer.name}.input"
+            write(weights, {name: tensors[name] for name in layer.tensor_shapes})
+            noise = np.random.default_rng(seed).standard_normal((batch, *layer.input_shape), np.float32)
+            write(x, {"image": noise})
+            found.append(LayerAlone(layer, _alone(network, layer), weights, x))
+    return found
 
 
 def _time_one(
-    worker: Worker, contender: Contender, network: Network, layers: Sequence[Layer], work: Path, plan: Plan
+    worker: Worker, contender: Contender, layers: Sequence[LayerAlone], work: Path, plan: Plan
 ) -> dict[str, float]:
     found: dict[str, float] = {}
-    for layer in layers:
-        weights, x = work / f"{layer.name}.weights", work / f"{layer.name}.input"
+    for own in layers:
         try:
-            alone = _alone(network, layer)
-            chunks = time_alone(worker, contender.variant, alone, weights, x, work, plan.threads)
+            chunks = time_alone(worker, contender.variant, own.network, own.weights, own.input, work, plan.threads)
         except WorkerError:
             continue  # its rows in the table of whole networks say what is wrong with the variant
-        found[layer.name] = median(median(chunk) for chunk in chunks)
+        found[own.layer.name] = median(median(chunk) for chunk in chunks)
     return found
 
 
 def _alone(network: Network, layer: Layer) -> Network:
-    """A network of one layer, whose input is what the layer reads."""
     operator = layer.operator.model_copy(update={"inputs": ("image",)})
     fields = {name: getattr(network, name) for name in type(network).model_fields}
     single = Input.model_construct(name="image", shape=layer.input_shape)

@@ -19,7 +19,7 @@ from gate.plan import Cell, Plan
 from gate.results import Quantity
 from impls.client import Hello, Worker, WorkerError
 from impls.description import describe
-from impls.frameworks import FRAMEWORKS, LOWERINGS
+from impls.frameworks import FRAMEWORKS, LOWERINGS, Variant
 from impls.generate import write_source
 from impls.protocol import Load, Prepare, Time, Verify, untimed_calls
 from spec.exits import one_line
@@ -125,38 +125,55 @@ class Failure:
         return f"{self.side}: {self.kind}: {self.message}"
 
 
+@dataclass(frozen=True)
 class Files:
-    """What the workers of both sides read; made once a run."""
+    """What the workers of both sides read of one cell; made once a run."""
 
-    def __init__(self, cells: Sequence[Cell], seed: int, folder: Path) -> None:
-        store = Store()
-        self._loads: dict[str, tuple[Path, Path | None, Path]] = {}
-        self._inputs: dict[str, str] = {}
-        self._ones: dict[str, str] = {}
-        for cell in cells:
-            network, variant = cell.network, cell.variant
-            description = folder / f"{network.sha256[:16]}.json"
-            description.write_text(json.dumps(describe(network)), encoding="utf-8")
-            named = next((name for name in FRAMEWORKS if name == variant.framework), None)
-            lowering = next(name for name in LOWERINGS if name == variant.lowering)
-            source = write_source(network, named, lowering=lowering) if named else None
-            self._loads[cell.key] = (description, source, store.weights_file(network, "scaled", seed))
-            self._inputs[cell.key] = str(store.input_file(network, "photographs", seed, cell.batch))
-            ones = folder / f"{network.sha256[:16]}-{cell.batch}.safetensors"
-            write(ones, {"expected": np.ones((cell.batch, *network.layers[-1].output_shape))})
-            self._ones[cell.key] = str(ones)
+    description: Path
+    source: Path | None
+    weights: Path
+    input: Path
+    ones: Path
 
-    def load(self, cell: Cell, threads: int) -> Load:
-        """The request that makes the network of `cell` ready."""
-        return Load.of(cell.variant, *self._loads[cell.key], threads)
+    @classmethod
+    def of(cls, cell: Cell, weights: Path, x: Path, folder: Path) -> "Files":
+        """Beside `weights` and input what is written to `folder` for the cell; and its source, to where sources are."""
+        network, variant = cell.network, cell.variant
+        description = folder / f"{network.sha256[:16]}.json"
+        description.write_text(json.dumps(describe(network)), encoding="utf-8")
+        named = next((name for name in FRAMEWORKS if name == variant.framework), None)
+        lowering = next(name for name in LOWERINGS if name == variant.lowering)
+        source = write_source(network, named, lowering=lowering) if named else None
+        ones = folder / f"{network.sha256[:16]}-{cell.batch}.safetensors"
+        write(ones, {"expected": np.ones((cell.batch, *network.layers[-1].output_shape))})
+        return cls(description, source, weights, x, ones)
 
-    def prepare(self, cell: Cell, workload: str) -> Prepare:
-        """The request that makes the workload of `cell` ready."""
-        return Prepare(workload, self._inputs[cell.key])
+    def load(self, variant: Variant, threads: int) -> Load:
+        """The request that makes the network ready."""
+        return Load.of(variant, self.description, self.source, self.weights, threads)
 
-    def finite(self, cell: Cell) -> Verify:
+    def prepare(self, workload: str) -> Prepare:
+        """The request that makes the workload ready."""
+        return Prepare(workload, str(self.input))
+
+    @property
+    def finite(self) -> Verify:
         """A request whose answer is finite just where the output is: how far that is from ones, which is no matter."""
-        return Verify(self._ones[cell.key])
+        return Verify(str(self.ones))
+
+
+def files_of(cells: Sequence[Cell], seed: int, folder: Path) -> dict[str, Files]:
+    """Weights that keep the scale, and photographs, for each cell, by its key."""
+    store = Store()
+    return {
+        cell.key: Files.of(
+            cell,
+            store.weights_file(cell.network, "scaled", seed),
+            store.input_file(cell.network, "photographs", seed, cell.batch),
+            folder,
+        )
+        for cell in cells
+    }
 
 
 class Control:
@@ -192,7 +209,8 @@ class Bench:
     commands: tuple[tuple[str, ...], tuple[str, ...]]
     """How the worker of either side is started."""
     plan: Plan
-    files: Files
+    files: Mapping[str, Files]
+    """By the key of the cell."""
     control: Control
 
     @property
@@ -244,21 +262,21 @@ class Block:
     def measure(self, cell: Cell, pace: Pace | None, is_steady: bool = True) -> tuple[Sample, Pace]:
         """Measure one cell; without a pace its warm-up gives one. Raises SideError."""
         build_s, first_call_s, step_s = [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]
-        plan, files = self.bench.plan, self.bench.files
+        plan, files = self.bench.plan, self.bench.files[cell.key]
         calls = pace.calls if pace else MOST_CALLS
         order = self._order()
         try:
             for side in order:
                 with self._token(side) as worker:
-                    build_s[side] = worker.load(files.load(cell, plan.threads)) or 0.0
-                    first_call_s[side] = worker.prepare(files.prepare(cell, plan.workload)).first_call_s
+                    build_s[side] = worker.load(files.load(cell.variant, plan.threads)) or 0.0
+                    first_call_s[side] = worker.prepare(files.prepare(plan.workload)).first_call_s
                     if is_steady:
                         step_s[side] = self._warm_up(worker, calls)
-                    self._check(worker, files.finite(cell))
+                    self._check(worker, files.finite)
         except SideError as error:
             if order[0] == 1 and error.failure.side == NAMES[1] and error.failure.kind in REFUSALS:
                 with self._token(0) as worker:  # what the baseline refuses too is no loss: then its refusal counts
-                    worker.load(files.load(cell, plan.threads))
+                    worker.load(files.load(cell.variant, plan.threads))
             raise
         pace = pace or pace_of(max(step_s), plan)
         turns, control_s = [], []

@@ -149,6 +149,16 @@ class Quantity(StrEnum):
 
 
 @dataclass(frozen=True)
+class LayerCost:
+    """How long one layer of a network takes by itself, on both sides, in seconds."""
+
+    layer: str
+    operator: str
+    before_s: float
+    after_s: float
+
+
+@dataclass(frozen=True)
 class Effect:
     """How one quantity changed: candidate over baseline."""
 
@@ -163,6 +173,8 @@ class Effect:
     """The smallest slow-down that these blocks could have shown, as a ratio less 1."""
     p_slower: float | None = None
     reason: str = ""
+    layers: tuple[LayerCost, ...] = ()
+    """Of a steady state that is `SLOWER`: each layer alone."""
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.environment import capture
-from gate.blocks import REFUSALS, Bench, Block, Control, Failure, Files, Pace, Sample, SideError, sample_of
+from gate.blocks import REFUSALS, Bench, Block, Control, Failure, Pace, Sample, SideError, files_of, sample_of
+from gate.layers import layer_costs
 from gate.looks import Look, Series, decide, series_of
 from gate.plan import Cell, Plan
-from gate.results import Effect, Quantity, Side, Sides, Speed, SpeedVerdict
+from gate.results import Effect, LayerCost, Quantity, Side, Sides, Speed, SpeedVerdict
 from impls.client import framework_command
 from spec.journal import Journal
 
@@ -35,12 +36,15 @@ def judge(
     commands = commands or (_command(sides, sides.baseline), _command(sides, sides.candidate))
     finished = Journal(journal, _identity(sides, cells, plan, commands))
     with tempfile.TemporaryDirectory(prefix="lockstep-gate-") as folder:
-        bench = Bench(commands, plan, Files(cells, plan.seed, Path(folder)), Control(plan.threads))
+        bench = Bench(commands, plan, files_of(cells, plan.seed, Path(folder)), Control(plan.threads))
         first = _Stage("measure", {place: _State(cell) for place, cell in enumerate(cells)})
         first.run(bench, finished, tell)
         doubtful = {place: state.doubtful() for place, state in first.states.items() if state.slower}
         again = _Stage("confirm", doubtful)
         again.run(bench, finished, tell)
+        for place, state in again.states.items():
+            if Quantity.STEADY in state.slower:
+                state.effects[Quantity.STEADY] = _with_layers(state, place, bench, finished, tell)
     return tuple(
         _speed(state, again.states[place] if place in doubtful else None) for place, state in first.states.items()
     )
@@ -157,6 +161,15 @@ def _measure(name: str, states: Mapping[int, _State], bench: Bench) -> dict[str,
                 except SideError as error:
                     entry[str(place)] = {"failure": asdict(error.failure)}
     return entry
+
+
+def _with_layers(state: _State, place: int, bench: Bench, finished: Journal, tell: Tell) -> Effect:
+    name = f"layers {place}"
+    entry = finished.get(name)
+    if entry is None:
+        entry = [asdict(own) for own in layer_costs(state.cell, bench, tell)]
+        finished.put(name, entry)
+    return replace(state.effects[Quantity.STEADY], layers=tuple(LayerCost(**own) for own in entry))
 
 
 def _close(state: _State, effect: Effect) -> None:

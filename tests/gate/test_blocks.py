@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gate.blocks import Bench, Block, Control, Files, Pace, Sample, SideError, pace_of, sample_of
+from gate.blocks import Bench, Block, Control, Pace, Sample, SideError, files_of, pace_of, sample_of
 from gate.plan import Plan
 from gate.results import Quantity
 from tests.gate.paced import PLAN, cell, paced
@@ -54,7 +54,7 @@ class Watch(Control):
 
 
 def bench(folder: Path, *how: str, control: Control | None = None) -> Bench:
-    return Bench((paced(), paced(2.0, 0.0, *how)), PLAN, Files([CELL], 1, folder), control or Control(1))
+    return Bench((paced(), paced(2.0, 0.0, *how)), PLAN, files_of([CELL], 1, folder), control or Control(1))
 
 
 def test_block_measures_every_quantity_of_both_sides(tmp_path: Path) -> None:

@@ -31,6 +31,10 @@ def test_slow_down_is_slower_once_a_fresh_repetition_says_so() -> None:
         assert found.low is not None and found.low > 1.0
         assert found.reason.startswith("confirmed: first +")
         assert found.p_slower is not None and found.p_slower < 0.01
+        assert bool(found.layers) is (found.quantity is Quantity.STEADY)
+    costs = {own.layer: own.after_s / own.before_s for own in effect(speed).layers}
+    assert {"conv1", "norm1", "pool5", "fc8"} < costs.keys()
+    assert list(costs.values()) == [pytest.approx(1.3, rel=0.05)] * len(costs)
 
 
 @pytest.mark.parametrize(
