@@ -4,7 +4,6 @@
 interpreter that exists, or, for the baseline, a side that an earlier report describes.
 """
 
-import json
 import subprocess
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
+from pydantic import BaseModel
 
 from gate.packages import FRAMEWORK_OF, Asked, asked_sides, framework_of
 from gate.resolve import resolve
@@ -44,6 +44,14 @@ for found in importlib.metadata.distributions():
 modules = [name for name in sys.argv[1:] if importlib.util.find_spec(name)]
 print(json.dumps({"packages": packages, "modules": modules, "python": platform.python_version()}))
 """
+
+
+class _Answer(BaseModel):
+    """What it answers."""
+
+    packages: dict[str, str]
+    modules: frozenset[str]
+    python: str
 
 
 @dataclass(frozen=True)
@@ -109,12 +117,12 @@ def installed_in(python: str, modules: Sequence[str] = ()) -> Installed:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotRunError(f"{python}: expected a Python that lists its packages: {one_line(error)}") from None
     try:
-        said = json.loads(done.stdout[done.stdout.find("{") :])
-    except ValueError:
+        said = _Answer.model_validate_json(done.stdout[done.stdout.find("{") :])
+    except ValueError:  # no JSON, or JSON of something else
         found = shortened(one_line(done.stderr.strip().rpartition("\n")[2])) or f"exit code {done.returncode}"
         raise NotRunError(f"{python}: expected a Python that lists its packages, found: {found}") from None
-    packages = {str(canonicalize_name(name)): version for name, version in said["packages"].items()}
-    return Installed({**dict(sorted(packages.items())), "python": said["python"]}, frozenset(said["modules"]))
+    packages = {str(canonicalize_name(name)): version for name, version in said.packages.items()}
+    return Installed({**dict(sorted(packages.items())), "python": said.python}, said.modules)
 
 
 def installed_where_asked(side: str, python: str) -> Installed:

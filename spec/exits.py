@@ -5,12 +5,19 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable
 from enum import IntEnum
+from pathlib import Path
 from typing import NoReturn
 
 #: What a system says of a disk, a quota or a file that can take no more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+#: Set to 1, it shows the traceback of what no command expected.
+TRACEBACK = "LOCKSTEP_TRACEBACK"
+
+_ROOT = Path(__file__).parents[1]
 
 
 class Exit(IntEnum):
@@ -71,13 +78,33 @@ def end(main: Callable[[list[str]], Exit]) -> NoReturn:
     except MemoryError as error:
         code = Exit.NOT_RUN
         print(f"error: expected enough memory, found: {one_line(error) or 'none left'}", file=sys.stderr)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        code = Exit.NOT_RUN
-        place = error.filename or "standard output"
-        print(f"error: {place}: expected room to write, found: {error.strerror}", file=sys.stderr)
+    except Exception as error:
+        code = Exit.NOT_RUN  # whatever it is, it says nothing about numbers
+        if isinstance(error, OSError) and error.errno in FULL:
+            place = error.filename or "standard output"
+            print(f"error: {place}: expected room to write, found: {error.strerror}", file=sys.stderr)
+        else:
+            _tell_unexpected(error)
     sys.exit(code if _is_flushed() else Exit.NOT_RUN)
+
+
+def _tell_unexpected(error: Exception) -> None:
+    """One line that names what nobody expected and the line of ours that it came from; the traceback on demand."""
+    if os.environ.get(TRACEBACK) == "1":
+        traceback.print_exception(error)
+        more = ""
+    else:
+        more = f"; {TRACEBACK}=1 shows the traceback"
+    said = shortened(": ".join(filter(None, (type(error).__name__, one_line(error)))))
+    print(f"error: {_origin(error)}: unexpected {said}{more}", file=sys.stderr)
+
+
+def _origin(error: Exception) -> str:
+    """File and line of the last frame that is Lockstep's own, not of an environment that lies below its folder."""
+    frames = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(error.__traceback__)]
+    own = [(path.relative_to(_ROOT), line) for path, line in frames if path.is_relative_to(_ROOT)]
+    path, line = [(path, line) for path, line in own if "site-packages" not in path.parts][-1]  # `end`, at least
+    return f"{path}:{line}"
 
 
 def _is_flushed() -> bool:

@@ -195,6 +195,15 @@ def test_a_program_that_is_no_python_is_one_line() -> None:
         installed_in("/bin/true")
 
 
+@pytest.mark.parametrize("answer", ["{}", '{"packages": [], "modules": [], "python": "3"}', "[1]"])
+def test_a_program_that_prints_something_else_is_one_line(tmp_path: Path, answer: str) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\necho '{answer}'\n", encoding="utf-8")
+    python.chmod(0o755)
+    with pytest.raises(NotRunError, match="expected a Python that lists its packages, found: exit code 0"):
+        installed_in(str(python))
+
+
 @pytest.mark.parametrize("program", ["/bin/ls", "/bin/cat", "/bin/false"])
 def test_a_program_that_is_asked_for_as_a_python_is_the_users_mistake_in_a_short_line(program: str) -> None:
     with pytest.raises(InputError, match=f"--baseline-python: {program}: expected a Python that lists") as error:

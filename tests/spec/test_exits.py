@@ -1,5 +1,6 @@
 """How every command ends where something other than its input goes wrong: exit code 3 and one line."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -35,6 +36,30 @@ def test_memory_that_is_not_there_is_one_line() -> None:
 
 def test_memory_error_without_words_is_one_line() -> None:
     assert ended(program("raise MemoryError")) == (3, "", "error: expected enough memory, found: none left\n")
+
+
+#: A fault of our own code, below `main`: a spec that is None.
+FAULT = "from spec.load import find; find(None)"
+
+
+def test_what_nobody_expected_is_one_line_that_says_where_and_no_verdict() -> None:
+    code, out, err = ended(program(FAULT))
+    assert (code, out, err.count("\n")) == (3, "", 1)
+    assert re.match(r"error: spec/load\.py:\d+: unexpected \w+Error: .*; LOCKSTEP_TRACEBACK=1 shows .*$", err)
+
+
+def test_a_file_that_cannot_be_removed_is_one_line_and_no_verdict(tmp_path: Path) -> None:
+    code, _, err = ended(program(f"os.unlink({str(tmp_path)!r})"))
+    assert (code, err.count("\n")) == (3, 1)
+    assert str(tmp_path) in err
+
+
+def test_the_traceback_is_there_for_whoever_asks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKSTEP_TRACEBACK", "1")
+    code, _, err = ended(program(FAULT))
+    assert code == 3
+    assert err.startswith("Traceback (most recent call last)")
+    assert err.splitlines()[-1].startswith("error: spec/load.py:")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
