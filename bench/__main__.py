@@ -1,6 +1,7 @@
 """`python -m bench`: time a network's implementations side by side; `python -m bench compare A.json B.json`."""
 
 import os
+import sys
 from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,6 @@ from bench.layers import time_layers
 from bench.limits import measure_limits, raised
 from bench.machine import Control
 from bench.markdown import markdown_text
-from bench.pictures import pictures
 from bench.report import Report, write
 from bench.terminal import show
 from bench.timing import Contender, Plan, time_all
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> Exit:
         limits = raised(limits, network, plan.workload, rows, layers)
         machine, stolen = capture(plan.threads), steal_s() - stolen
         report = Report(network, plan.workload, rows, limits, machine, control.spread, stolen, layers)
-        drawn = pictures(report)
+        drawn = _drawn(report)
     files: list[Path] = []
     try:
         files = write(report, Path(options.report), {"bench.md": markdown_text(report, list(drawn)), **drawn})
@@ -133,6 +133,16 @@ def _seconds(text: str) -> float:
     if not 0 < seconds <= 3600:
         raise ArgumentTypeError(f"expected seconds above 0, found {text!r:.80}")
     return seconds
+
+
+def _drawn(report: Report) -> dict[str, str]:
+    """The pictures: none, and it is said, where matplotlib is missing."""
+    try:
+        from bench.pictures import pictures  # late: matplotlib takes a second, and a wrong spec is told sooner
+    except ImportError as error:
+        print(f"note: no pictures: expected matplotlib, found: {error}; see requirements/bench.txt", file=sys.stderr)
+        return {}
+    return pictures(report)
 
 
 def _contenders(network: Network, options: Namespace, tell: Callable[[str], None]) -> list[Contender]:

@@ -6,7 +6,6 @@ from functools import cache
 from statistics import median
 
 import numpy as np
-from scipy.stats import f
 
 from conformance.diagnosis.words import sentences
 from conformance.matrix import words
@@ -315,6 +314,8 @@ def by_chance(elements: int | None) -> float:
     """
     if elements is None:
         return BENIGN_RATIO
+    from scipy.stats import f  # late: it takes seconds, and what is wrong with a command line is told sooner
+
     return max(BENIGN_RATIO, float(np.sqrt(f.isf(CHANCE, elements, elements))))
 
 

@@ -10,7 +10,6 @@ from conformance.options import add_worker_options, entrants_of, seed_number
 from conformance.participants import Entrant
 from conformance.results import Outcome
 from conformance.train.checkpoint import Checkpoint
-from conformance.train.curves import curves
 from conformance.train.dataset import dataset_of
 from conformance.train.markdown import markdown_text
 from conformance.train.plan import Plan, Settings, plan_of, usual_threads
@@ -35,6 +34,8 @@ def main(arguments: list[str]) -> Exit:
     options = _parser().parse_args(arguments)
     report_folder = Path(options.report)
     network = load(options.spec)
+    from conformance.train.curves import curves  # late: matplotlib takes a second, and a wrong spec is told sooner
+
     dataset = dataset_of(options.data, options.seed)
     threads = options.threads or usual_threads(network)
     settings = Settings(threads, options.timeout, options.epochs, options.checkpoint_steps)
