@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,10 @@ from spec.exits import NotRunError
 
 
 class Journal:
-    """Finished entries of one run, by name. Runs may share a file: each reads its own entries only."""
+    """Finished entries of one run, by name. Runs may share a file: each reads its own entries only.
+
+    A line that does not match its own hash, cut off or damaged, is not used: what it held is as if it never were.
+    """
 
     def __init__(self, path: Path | None, run: Mapping[str, Any]) -> None:
         self.path = path
@@ -29,7 +34,8 @@ class Journal:
         self._entries[name] = entry
         if self.path is None:
             return
-        line = json.dumps({"run": self.run, "name": name, "entry": entry}, separators=(",", ":"))
+        fields = {"run": self.run, "name": name, "entry": entry}
+        line = _text(fields | {"hash": _hash(fields)})
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             with self.path.open("a", encoding="utf-8") as file:
@@ -46,11 +52,35 @@ class Journal:
         except OSError as error:
             raise NotRunError(f"{path}: expected a journal of results, found: {error.strerror}") from None
         self._is_open_line = bool(text) and not text.endswith("\n")
-        for line in text.splitlines():
-            try:
-                fields = json.loads(line)
-            except ValueError:  # the line that was being written when the run was stopped
-                continue
-            match fields:
-                case {"run": self.run, "name": str() as name, "entry": entry}:
-                    self._entries[name] = entry
+        lines = text.splitlines()
+        whole = [fields for fields in map(_fields, lines) if fields is not None]
+        if bad := len(lines) - len(whole):
+            _warn(path, bad)
+        self._entries = {fields["name"]: fields["entry"] for fields in whole if fields["run"] == self.run}
+
+
+def _fields(line: str) -> dict[str, Any] | None:
+    """What a line holds; None if it is not as it was written."""
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return None
+    match fields:
+        case {"run": str(), "name": str(), "entry": _, "hash": str() as own, **rest} if not rest:
+            del fields["hash"]
+            return fields if own == _hash(fields) else None
+    return None
+
+
+def _hash(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_text(fields).encode()).hexdigest()[:16]
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, separators=(",", ":"))
+
+
+@cache  # once a process, however often a journal is opened
+def _warn(path: Path, bad: int) -> None:
+    what = "line that is" if bad == 1 else "lines that are"
+    print(f"warning: {path}: found {bad} {what} cut off or damaged; what is missing is run again", file=sys.stderr)

@@ -10,6 +10,7 @@
 | two runs at once | below; one cache: tests/spec/test_store.py; environments: tests/project/test_environments.py |
 | a read-only checkout | below |
 | a file of the cache is damaged by one bit | tests/spec/test_store.py |
+| a journal of results is damaged by one bit | tests/spec/test_journal.py |
 """
 
 import ctypes
