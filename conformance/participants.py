@@ -182,4 +182,5 @@ def require_device(participants: "Sequence[Participant]") -> None:
 def errored(subject: Subject, tap: str, check: Check, error: WorkerError) -> Result:
     """The result of what a worker could not do: its kind, its message and the last lines of its stderr."""
     lines = f"; last lines of stderr: {' | '.join(error.stderr)}" if error.stderr else ""
-    return subject.result(tap, check, Outcome.ERRORED, f"{error.kind}: {error}{lines}")
+    result = subject.result(tap, check, Outcome.ERRORED, f"{error.kind}: {error}{lines}")
+    return replace(result, error=error.kind)

@@ -168,6 +168,8 @@ class Result:
     step: int | None = None
     """The first training step after which it diverged, counted from 1; None where none did, or there are no steps."""
     message: str = ""
+    error: str = ""
+    """Of which kind the worker's error was (impls/README.md); none where it answered."""
     divergence: Divergence | None = None
     explanations: tuple[Explanation, ...] = ()
     """What would explain the failure, best first."""

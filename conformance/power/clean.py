@@ -19,8 +19,8 @@ from conformance.participants import Participant
 from conformance.power.fault import NARROW, OPERATORS
 from conformance.power.planting import code_hash, workers
 from conformance.power.report import Count, counted
-from conformance.power.rules import RULES, rejections
-from conformance.power.workbench import BATCH, network_named
+from conformance.power.rules import RULES
+from conformance.power.workbench import BATCH, Run, answered, network_named, rejected_by
 from conformance.rates import rate_upper_bound
 from conformance.reference import reference
 from conformance.results import Case, Outcome
@@ -73,10 +73,11 @@ class CleanReport:
 
     @property
     def others(self) -> dict[str, dict[str, Count]]:
-        """By rule: how many cases it rejects in some framework, by the output alone and by any tap."""
+        """By rule: how many of the traced cases it rejects in some framework, by the output and by any tap."""
+        said = [[entry["rejected_by"] for entry in case.values() if entry["rejected_by"]] for case in self.cases]
         return {
             rule: {
-                where: counted(any(entry["rejected_by"][rule][where] for entry in case.values()) for case in self.cases)
+                where: counted(any(own[rule][where] for own in case) for case in said if case)
                 for where in ("output", "taps")
             }
             for rule in RULES
@@ -122,7 +123,10 @@ class CleanReport:
 
 
 def clean(pythons: Mapping[str, str], cases: int, journal: Path | None, tell: Callable[[str], None]) -> CleanReport:
-    """Run so many right cases; those that are in the journal, of the same code and versions, are not run again."""
+    """Run so many right cases; those that are in the journal, of the same code and versions, are not run again.
+
+    Raises NotRunError where a worker is lost twice on one case: that says nothing of it, and is not kept.
+    """
     with tempfile.TemporaryDirectory(prefix="lockstep-clean-") as folder, workers(pythons, Path(folder)) as running:
         versions = {worker.entrant.variant.framework: worker.hello().version for worker in running}
         kept = Journal(journal, {"code": code_hash(), "versions": versions, "numpy": np.__version__})
@@ -162,16 +166,21 @@ def _checked(number: int, running: Sequence[Participant], folder: Path) -> dict[
     files = files_of(network, case, folder)
     expected = reference(network, read(files.weights), read(files.input)[network.input.name])
     turn_to(network, running, folder)
-    traces = traces_of(running, files, expected)
-    found = results_of(running, traces, files, expected)
+
+    def ask() -> list[Run]:
+        traces = traces_of(running, files, expected)
+        found = results_of(running, traces, files, expected)
+        return [
+            Run(explained(network, results), rejected_by(own, expected, network))  # a framework's known bug is no alarm
+            for results, own in zip(found, traces, strict=True)
+        ]
+
     entries: dict[str, Entry] = {}
-    for worker, trace, own_results in zip(running, traces, found, strict=True):
-        taps = trace.end_to_end.taps if trace.end_to_end else {}
-        results = explained(network, own_results)  # a framework's known bug is no alarm
-        bad = [own for own in results if own.outcome in (Outcome.FAILED, Outcome.ERRORED)]
+    for worker, run in zip(running, answered(ask), strict=True):
+        bad = [own for own in run.results if own.outcome in (Outcome.FAILED, Outcome.ERRORED)]
         entries[worker.entrant.variant.framework] = {
             "case": f"{network.name} {case}",
             "alarm": f"{bad[0].tap}, {bad[0].check}: {bad[0].message}" if bad else "",
-            "rejected_by": rejections(taps, expected.end_to_end, network.output),
+            "rejected_by": run.rejected_by,
         }
     return entries

@@ -35,9 +35,10 @@ Tell = Callable[[str], None]
 def plant(
     pythons: Mapping[str, str], plantings: Sequence[tuple[Fault, str]], journal: Path | None, tell: Tell
 ) -> Power:
-    """Plant each fault in a framework; raises NotRunError if a right network does not pass first.
+    """Plant each fault in a framework.
 
-    What is in the journal, of the same faults, code and versions, is not run again.
+    Raises NotRunError if a right network does not pass first, or a worker is lost twice on one planting. What is in the
+    journal, of the same faults, code and versions, is not run again.
     """
     with tempfile.TemporaryDirectory(prefix="lockstep-power-") as folder, workers(pythons, Path(folder)) as running:
         versions = {worker.entrant.variant.framework: worker.hello().version for worker in running}

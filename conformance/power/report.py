@@ -132,7 +132,7 @@ class Report:
             *(f"| {name} | {count} |" for name, count in self.totals.items()),
             "",
             (
-                f"Other rules on the {self.suite['caught'].of} plantings of the forward lane, and on "
+                f"Other rules on the {self.suite['caught'].of} plantings of the forward lane that gave a trace, and on "
                 f"{len(self.power.clean)} runs of right networks, against the float64 oracle end to end: of the output "
                 "alone, or of every tap."
             ),

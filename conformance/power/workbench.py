@@ -1,6 +1,6 @@
 """The networks that faults are planted in, the cases that they are run on, and what the oracle says of these."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -20,8 +20,9 @@ from conformance.participants import Files, Participant, described
 from conformance.power.fault import NARROW
 from conformance.power.rules import rejections
 from conformance.reference import Reference, reference
-from conformance.results import Case, Check, Result
+from conformance.results import Case, Check, Outcome, Result
 from impls.client import Worker
+from spec.exits import NotRunError
 from spec.load import load
 from spec.network import Network
 from spec.store import Store
@@ -43,6 +44,8 @@ PARTS: dict[Check, type[Part]] = {
 }
 #: Those that begin with the spec's own initialisers.
 FROM_THE_START = (Check.INITIALISER, Check.TRAJECTORY)
+#: The errors of a framework that refuses a network. Any other is of the run, and says nothing of the network.
+REFUSED = ("failed", "unsupported")
 
 
 class Asked:
@@ -85,6 +88,32 @@ class Run:
     """Which other rules reject it (rules.py); None where there is no trace of all taps, as of training."""
     end_to_end: Chain | None = None
 
+    @property
+    def lost(self) -> Result | None:
+        """What could not be run, by no fault of the network."""
+        errored = (result for result in self.results if result.outcome is Outcome.ERRORED)
+        return next((result for result in errored if result.error not in REFUSED), None)
+
+
+def answered(ask: Callable[[], list[Run]]) -> list[Run]:
+    """What `ask` gives; where a worker crashed, hung or ran out of memory it is asked once more.
+
+    Raises NotRunError where that is lost too.
+    """
+    runs = ask()
+    if any(run.lost for run in runs):
+        runs = ask()
+    for lost in filter(None, (run.lost for run in runs)):
+        raise NotRunError(f"{lost.network}, {lost.variant}: {lost.message}; that was the second try")
+    return runs
+
+
+def rejected_by(traces: Traces, expected: Reference, network: Network) -> dict[str, dict[str, bool]] | None:
+    """Which other rules reject what was traced; None where nothing was."""
+    if traces.end_to_end is None:
+        return None
+    return rejections(traces.end_to_end.taps, expected.end_to_end, network.output)
+
 
 def network_named(spec: str) -> Network:
     """A network that faults are planted in."""
@@ -116,7 +145,11 @@ class Bench:
         """The end-to-end trace of the right network in each framework: what errors are usual."""
 
     def run(self, participant: Participant, source: Path | None, files: Files) -> Run:
-        """Have one variant load a source and tensors, run it, and compare with the right network."""
+        """Have one variant load a source and tensors, run it, and compare; raises NotRunError (`answered`)."""
+        (run,) = answered(lambda: [self._run(participant, source, files)])
+        return run
+
+    def _run(self, participant: Participant, source: Path | None, files: Files) -> Run:
         participant.turn_to(self.network, self._description, source)
         if self._part is not None:
             (results,) = run_training(self.network, [participant], files, [self._part])
@@ -126,8 +159,7 @@ class Bench:
         framework = participant.entrant.variant.framework
         subject = ForwardSubject(**vars(participant.subject(files.case)), reference=expected)
         results = compared(subject, found, [trace for name, trace in self.peers.items() if name != framework])
-        taps = found.end_to_end.taps if found.end_to_end else {}
-        return Run(results, rejections(taps, expected.end_to_end, self.network.output), found.end_to_end)
+        return Run(results, rejected_by(found, expected, self.network), found.end_to_end)
 
     def _expected(self) -> Reference:
         """The oracle's answer in the forward lane."""

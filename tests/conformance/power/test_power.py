@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,19 +14,23 @@ from typing import Any
 import pytest
 
 from conformance import participants
-from conformance.participants import Files, Participant
+from conformance.checks import Subject
+from conformance.participants import Entrant, Files, Participant, errored, participants_of
 from conformance.power import clean, command, planting
 from conformance.power.catalogue import FAULTS
 from conformance.power.clean import CleanReport, case_of
-from conformance.power.fault import NUMPY, Fault
+from conformance.power.fault import NARROW, NUMPY, Fault
 from conformance.power.planting import plant, plantings_of
 from conformance.power.report import Report, misses
 from conformance.power.rules import RULES
 from conformance.power.verdicts import CleanRun, Power, Verdict
 from conformance.power.workbench import Bench, Run
-from conformance.results import Check, Outcome
-from impls.frameworks import FRAMEWORKS
+from conformance.results import Case, Check, Outcome
+from impls.client import Traced, Worker, WorkerError
+from impls.frameworks import FRAMEWORKS, Variant
+from impls.protocol import Trace
 from spec.exits import Exit, InputError, NotRunError
+from spec.load import load
 from spec.page import Page
 
 BY_ID = {fault.id: fault for fault in FAULTS}
@@ -202,6 +207,82 @@ def test_a_run_that_is_interrupted_keeps_what_was_finished_and_nothing_else(
         plant({}, faults, journal, silent)
     assert len(journal.read_text().splitlines()) == 1
     assert len(begun) == 2
+
+
+# --- A worker that is lost -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The first requests for a trace kill the worker, as many as there are elements."""
+    left: list[int] = []
+    ask = Worker.trace
+
+    def killing(worker: Worker, request: Trace) -> Traced:
+        if left:
+            os.kill(worker.pid, left.pop())
+        return ask(worker, request)
+
+    monkeypatch.setattr(Worker, "trace", killing)
+    return left
+
+
+@pytest.fixture
+def right_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The right runner in NumPy stands for all frameworks."""
+    command = (sys.executable, "-m", "conformance.power.wrong_runner")
+    entrant = Entrant(Variant(NUMPY, "cpu", "float32", "eager", "native"), command, None)
+    monkeypatch.setattr(clean, "workers", lambda *_: participants_of(load(NARROW), [entrant], planting.settings()))
+
+
+def test_a_planting_whose_worker_is_lost_is_run_once_more(tmp_path: Path, killed: list[int]) -> None:
+    killed += [signal.SIGKILL]
+    (verdict,) = plant({}, ONE, tmp_path / "power.jsonl", silent).verdicts
+    assert verdict.is_at_tap
+    assert not killed
+
+
+def test_a_planting_that_is_lost_twice_is_no_verdict_and_is_not_kept(tmp_path: Path, killed: list[int]) -> None:
+    journal = tmp_path / "power.jsonl"
+    killed += [signal.SIGKILL] * 2
+    with pytest.raises(NotRunError, match=r"numpy.*trace.*second try"):
+        plant({}, ONE, journal, silent)
+    assert not journal.exists()
+    (verdict,) = plant({}, ONE, journal, silent).verdicts
+    assert verdict.is_at_tap
+
+
+@pytest.mark.usefixtures("right_runner")
+def test_a_lost_worker_is_no_false_alarm(tmp_path: Path, killed: list[int]) -> None:
+    journal = tmp_path / "clean.jsonl"
+    killed += [signal.SIGKILL]
+    assert clean.clean({}, 1, journal, silent).is_met
+    once = journal.read_bytes()
+    killed += [signal.SIGKILL] * 2
+    with pytest.raises(NotRunError, match="second try"):
+        clean.clean({}, 2, journal, silent)
+    assert journal.read_bytes() == once
+    assert clean.clean({}, 2, journal, silent).is_met
+
+
+def test_a_framework_that_refuses_counts_and_other_rules_are_not_asked() -> None:
+    subject = Subject(load(NARROW), Variant("torch", "cpu", "float32", "eager", "native"), "1", Case("a", "b", 0, 2))
+
+    def run(kind: str) -> Run:
+        return Run([errored(subject, "", Check.RUN, WorkerError(kind, "no"))], None)
+
+    assert [run(kind).lost is None for kind in ("failed", "unsupported", "crashed", "hung", "out_of_memory")] == [
+        True,
+        True,
+        False,
+        False,
+        False,
+    ]
+    refused = {"torch": {"case": "a", "alarm": "failed: no", "rejected_by": None}}
+    right = {"torch": {"case": "b", "alarm": "", "rejected_by": NONE}}
+    found = CleanReport([refused, right], {"torch": "1"})
+    assert found.false.events == 1
+    assert (found.others["cosine 0.99"]["taps"].events, found.others["cosine 0.99"]["taps"].of) == (0, 1)
 
 
 def test_a_fault_is_planted_where_it_applies() -> None:
