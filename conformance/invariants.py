@@ -175,19 +175,19 @@ class _Invariants:
         return replace(result, outcome=Outcome.FAILED, message=message)
 
     def compared(self, check: Check, tap: str, actual: Array, expected: Array) -> Result:
-        """Two outputs of one variant, by their relative RMS distance."""
+        """Two outputs of one variant, by their relative RMS distance in the image where it is largest."""
         rule = caps().invariant
         result = self.result(check, Outcome.PASSED)
         if actual.shape != expected.shape:
             message = f"expected shape {list(expected.shape)}, found {list(actual.shape)}"
             return replace(result, outcome=Outcome.FAILED, message=message)
-        relative = measure.relative_rms(actual.astype(np.float64), expected.astype(np.float64))
+        relative = farthest(actual, expected)
         bits = measure.effective_bits(relative)
         result = replace(result, tap=tap, rms=relative, worst=relative, effective_bits=bits, elements=actual.size)
         cap = rule.units * measure.UNIT["bfloat16" if self.dtype == "bf16" else self.dtype]
         if relative <= cap:
             return result
-        message = f"apart by {relative:.3g} of the output, in RMS; cap {cap:.3g} ({rule.place})"
+        message = f"apart by {relative:.3g} of the output of an image, in RMS; cap {cap:.3g} ({rule.place})"
         return replace(result, outcome=Outcome.FAILED, message=message)
 
     def result(self, check: Check, outcome: Outcome, message: str = "") -> Result:
@@ -211,3 +211,9 @@ class _Invariants:
         if missing:
             raise WorkerError("nonsense", f"expected the taps {', '.join(missing)[:200]}, found none")
         return found
+
+
+def farthest(actual: Array, expected: Array) -> float:
+    """The relative RMS distance of two batches (N, …) in the image where it is largest; infinite where one is NaN."""
+    images = zip(actual.astype(np.float64), expected.astype(np.float64), strict=True)
+    return max(measure.relative_rms(*image) for image in images)
