@@ -14,7 +14,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.utils import canonicalize_name
 from pydantic import BaseModel
 
-from gate.packages import FRAMEWORK_OF, Asked, asked_sides, framework_of
+from gate.packages import FRAMEWORK_OF, Asked, asked_sides, differing, framework_of, what_differs
 from gate.resolve import resolve
 from gate.results import Change, Side, Sides
 from impls.environments import Progress, make
@@ -83,7 +83,7 @@ def prepare(
     there = {side.name: _existing(side) for side in (baseline, candidate) if side.is_there}
     if len(there) == 2 and not difference(there["baseline"].packages, there["candidate"].packages):
         raise _not_exercised(baseline, candidate)
-    chosen = framework_of(_what_differs(baseline, candidate, there), framework)
+    chosen = framework_of(_found_in(baseline, candidate, there), framework)
     for side in (baseline, candidate):
         if side.is_there:
             _check_has_framework(side, there[side.name], chosen)
@@ -155,22 +155,18 @@ def _made(side: Asked, requirements: Path, framework: FrameworkName, progress: P
     return Side(side.name, side.label, python, installed_in(python).packages)
 
 
-def _what_differs(baseline: Asked, candidate: Asked, there: Mapping[str, Side]) -> set[str]:
+def _found_in(baseline: Asked, candidate: Asked, there: Mapping[str, Side]) -> set[str]:
     """The packages from which the framework is found: what both sides do not have, or do not ask for, alike."""
     if len(there) == 2:
         return set(difference(there["baseline"].packages, there["candidate"].packages)) - {"python"}
-    asked = [side.requirements for side in (baseline, candidate)]
-    if there:
-        return {name for requirements in asked for name in requirements}
-    return {name for name in asked[0].keys() | asked[1].keys() if asked[0].get(name) != asked[1].get(name)}
+    return what_differs(baseline, candidate)
 
 
 def _changes(baseline: Asked, candidate: Asked, there: Mapping[str, Side]) -> tuple[Change, ...]:
-    """What differs; where nobody asked for packages but for interpreters, all of it was asked for."""
-    before, after = baseline.requirements, candidate.requirements
-    asked = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
+    """What differs; where what is asked of packages does not (interpreters, another index), all of it was asked for."""
+    asked = differing(baseline, candidate)
     changed = difference(there["baseline"].packages, there["candidate"].packages)
-    whole = baseline.is_there and candidate.is_there
+    whole = not asked
     return tuple(Change(name, *versions, asked=whole or name in asked) for name, versions in changed.items())
 
 

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from gate.options import mode_of, named_specs, parsed_list, shell, words_of
-from gate.packages import asked_sides, framework_of
+from gate.packages import asked_sides, framework_of, what_differs
 from gate.results import Side
 from impls.frameworks import FrameworkName
 from spec.exits import InputError
@@ -75,9 +75,7 @@ def _planned(index: int, sides: list[str], spec: str, device: str, options: Name
     )
     framework: FrameworkName | None = None
     if not (baseline.is_there or candidate.is_there) or options.framework is not None:
-        before, after = baseline.requirements, candidate.requirements
-        changed = {name for name in before.keys() | after.keys() if before.get(name) != after.get(name)}
-        framework = framework_of(changed, options.framework)
+        framework = framework_of(what_differs(baseline, candidate), options.framework)
         mode_of(framework, options)
     network = load(spec).name
     beside = [*words_of(options, ("framework", "baseline_python", "candidate_python")), "--device", device]

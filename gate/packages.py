@@ -12,7 +12,7 @@ from pathlib import Path
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from gate.requirement_file import lines_of, require_requirements, requirements_of
+from gate.requirement_file import constraints_of, contents_of, require_requirements, requirements_of
 from gate.results import Side
 from impls.frameworks import FRAMEWORKS, FrameworkName
 from spec.exits import InputError
@@ -53,6 +53,8 @@ class Asked:
     label: str
     requirements: Mapping[str, Requirement] = field(default_factory=dict)
     """By package; those of `file` that can be read, where there is one."""
+    constraints: Mapping[str, Requirement] = field(default_factory=dict)
+    """By package; those of the constraints that `file` includes."""
     file: Path | None = None
     python: str | None = None
     """An interpreter that exists."""
@@ -63,6 +65,26 @@ class Asked:
     def is_there(self) -> bool:
         """Whether nothing has to be made."""
         return self.python is not None or self.known is not None
+
+
+def differing(baseline: Asked, candidate: Asked) -> set[str]:
+    """The packages that two sides do not ask for, or do not constrain, alike."""
+    return {
+        name
+        for before, after in (
+            (baseline.requirements, candidate.requirements),
+            (baseline.constraints, candidate.constraints),
+        )
+        for name in before.keys() | after.keys()
+        if before.get(name) != after.get(name)
+    }
+
+
+def what_differs(baseline: Asked, candidate: Asked) -> set[str]:
+    """The packages from which the framework is found: of what differs what is asked for; of an index, all."""
+    names = {*baseline.requirements, *candidate.requirements}
+    found = differing(baseline, candidate)
+    return found & names or found or names
 
 
 def provided_by(package: str) -> str:
@@ -96,7 +118,7 @@ def parse(name: str, text: str) -> Asked:
     path = Path(text)
     if path.suffix in (".txt", ".in") or (path.is_file() and "==" not in text):
         require_requirements(path)
-        return Asked(name, text, requirements_of(path), file=path)
+        return Asked(name, text, requirements_of(path), constraints_of(path), file=path)
     if not words:
         raise InputError(f"{name}: expected {_EXAMPLES}, found nothing")
     found: dict[str, Requirement] = {}
@@ -157,7 +179,7 @@ def _check_differ(baseline: Asked, candidate: Asked) -> None:
         same = baseline.python is not None and baseline.python == candidate.python
     elif baseline.file or candidate.file:
         same = (baseline.file is not None and candidate.file is not None) and (
-            lines_of(baseline.file) == lines_of(candidate.file)
+            contents_of(baseline.file) == contents_of(candidate.file)
         )
     else:
         same = baseline.requirements == candidate.requirements

@@ -1,14 +1,18 @@
-"""Requirement files as pip and uv read them: requirements, the files that they include, what is wrong with them."""
+"""Requirement files as pip and uv read them: requirements, the files that they include, what is wrong with them.
+
+Run as a program, this prints all lines that decide what the sides on the command line are, where these are files.
+"""
 
 import re
-from collections.abc import Iterator
+import urllib.parse
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from packaging.requirements import InvalidRequirement, Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel_filename
 
-from spec.exits import InputError, one_line
+from spec.exits import Exit, InputError, end, one_line
 
 _INCLUDE = re.compile(r"(-r|-c|--requirement(?=[\s=])|--constraint(?=[\s=]))[\s=]*(\S+)")
 _CONSTRAINTS = ("-c", "--constraint")
@@ -20,22 +24,27 @@ _OF_ADDRESSES = ("/", "\\", "${", ".whl", ".zip", ".tar.")
 def requirements_of(path: Path) -> dict[str, Requirement]:
     """The requirements of a file and of the files it includes, by package; raises InputError.
 
-    What is no requirement (options, addresses) is left to the installer.
+    What is no requirement (options, addresses that do not tell the package) is left to the installer.
     """
-    found: dict[str, Requirement] = {}
-    for line in lines_of(path):
-        try:
-            requirement = Requirement(_requirement(line))
-        except InvalidRequirement:
-            continue
-        if requirement.marker is None or requirement.marker.evaluate():
-            found[canonicalize_name(requirement.name)] = requirement
-    return found
+    return _named(line for is_constraint, line in contents_of(path) if not is_constraint)
 
 
-def lines_of(path: Path) -> list[str]:
-    """The lines of a file without comments, then those of files that it includes; raises InputError."""
-    return [line for file in _files(path) if not file.is_constraint for _, line in file.lines]
+def constraints_of(path: Path) -> dict[str, Requirement]:
+    """What the constraints that a file includes say, by package; raises InputError."""
+    return _named(line for is_constraint, line in contents_of(path) if is_constraint)
+
+
+def others_of(path: Path) -> list[str]:
+    """The lines that name no package, of constraints too: options, addresses; raises InputError."""
+    return [line for _, line in contents_of(path) if _parsed(line) is None]
+
+
+def contents_of(path: Path) -> list[tuple[bool, str]]:
+    """All that decides what a file asks for, those that it includes after it; raises InputError.
+
+    Each line without comments, and whether it is one of constraints.
+    """
+    return [(file.is_constraint, line) for file in _files(path) for _, line in file.lines]
 
 
 def files_of(path: Path) -> list[Path]:
@@ -56,6 +65,29 @@ def require_requirements(path: Path) -> None:
                 said = f"found {text!r:.200} ({one_line(str(error).partition(chr(10))[0]):.200})"
                 place = f"{file.path}:{number}"
                 raise InputError(f"{place}: expected a requirement such as jax==0.10.2, {said}") from None
+
+
+def _named(lines: Iterable[str]) -> dict[str, Requirement]:
+    """The requirements among `lines` that hold here, by package."""
+    found = filter(None, map(_parsed, lines))
+    return {
+        canonicalize_name(requirement.name): requirement
+        for requirement in found
+        if requirement.marker is None or requirement.marker.evaluate()
+    }
+
+
+def _parsed(line: str) -> Requirement | None:
+    """The requirement that a line is, or the wheel whose place it says; None for what is neither."""
+    text = _requirement(line)
+    place = text.partition(" ")[0]
+    file = urllib.parse.unquote(re.split("[#?]", place)[0].rpartition("/")[2])
+    try:
+        if file.endswith(".whl") and " @ " not in text:
+            text = f"{parse_wheel_filename(file)[0]} @ {text}"
+        return Requirement(text)
+    except (InvalidRequirement, InvalidWheelFilename):
+        return None
 
 
 def _requirement(line: str) -> str:
@@ -100,3 +132,15 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
         if line and not line.startswith("#"):
             yield start, line
         start, parts = 0, ""
+
+
+def main(arguments: list[str]) -> Exit:
+    """Print the contents of those of `arguments` that are files; raises InputError."""
+    for path in filter(Path.is_file, map(Path, filter(None, arguments))):
+        for is_constraint, line in contents_of(path):
+            print("constraint:" if is_constraint else "requirement:", line)
+    return Exit.PASSED
+
+
+if __name__ == "__main__":
+    end(main)

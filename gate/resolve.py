@@ -1,6 +1,7 @@
 """Exact versions for both sides, resolved from the same inputs, so that they differ in nothing that need not differ."""
 
 import hashlib
+import json
 import os
 import re
 import subprocess
@@ -15,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gate.packages import FRAMEWORK_OF, Asked, provided_by
-from gate.requirement_file import lines_of, requirements_of
+from gate.requirement_file import contents_of, requirements_of
 from impls.environments import Progress, for_uv, place, uv_command
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError, one_line, shortened
@@ -59,7 +60,7 @@ def _inputs(side: Asked, sides: Sequence[Asked], framework: FrameworkName, pin_f
     at its pin.
     """
     here = {provided_by(package) for package in side.requirements}
-    either = {provided_by(package) for other in sides for package in other.requirements}
+    either = {provided_by(package) for other in sides for package in (*other.requirements, *other.constraints)}
     inputs = [str(requirement) for requirement in side.requirements.values()] if side.file is None else []
     for requirement in _group(framework):
         package = canonicalize_name(requirement.name)
@@ -102,10 +103,10 @@ def _compiled(
     if not uv:
         raise NotRunError("expected uv, which resolves both sides alike, found none; install requirements/gate.txt")
     environment = for_uv(os.environ)
-    file_lines = lines_of(side.file) if side.file else []
     settings = [f"{name}={environment.get(name, '')}" for name in _PLACES]
-    known = [sys.version, sysconfig.get_platform(), *settings, "", *inputs, "", *file_lines, "", *preferences]
-    digest = hashlib.sha256("\n".join(known).encode()).hexdigest()[:12]
+    contents = contents_of(side.file) if side.file else []
+    known = [sys.version, sysconfig.get_platform(), settings, inputs, contents, preferences]
+    digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]
     path = place() / f"{framework}-{digest}.txt"
     if path.is_file():
         return path
@@ -118,7 +119,7 @@ def _compiled(
             output.write_text("\n".join([*preferences, ""]), encoding="utf-8")
             files = [str(asked), *([str(side.file)] if side.file else [])]
             command = [*uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python", sys.executable]
-            if any(line.startswith("-") for line in file_lines):  # it says itself where its packages come from
+            if any(line.startswith("-") for _, line in contents):  # it says itself where its packages come from
                 command += ["--emit-index-url", "--emit-find-links"]
             command += [*files, "--output-file", str(output)]
             done = subprocess.run(

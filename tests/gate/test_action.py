@@ -27,10 +27,10 @@ JOBS: dict[str, Any] = WORKFLOW["jobs"]
 #: As GitHub runs `shell: bash`.
 BASH = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c"]
 
-#: Stands for the gate: writes what it was told, its report if it has one, and ends as it is told. What is cut for a
-#: comment, the real program cuts.
+#: Stands for the gate: writes what it was told, its report if it has one, and ends as it is told. What else is
+#: run, is run.
 GATE = f"""#!/bin/sh
-if [ "$3" = gate.comment ]; then exec {shlex.quote(sys.executable)} "$@"; fi
+if [ "$3" != gate ]; then exec {shlex.quote(sys.executable)} "$@"; fi
 for word in "$@"; do echo "$word"; report=$word; done > "$RUNNER_TEMP/arguments"
 echo "progress" >&2
 if [ "$FAKE_CODE" -le 1 ]; then echo '| table |' > "$report/gate.md"; else echo "error: found no such version" >&2; fi
@@ -207,7 +207,7 @@ def test_a_token_that_may_not_comment_fails_nothing(runner: Path) -> None:
 
 def key(runner: Path, **sides: str) -> str:
     (runner / "GITHUB_OUTPUT").write_text("", encoding="utf-8")
-    assert run("Name what is kept", runner, **sides).returncode == 0
+    assert run("Name what is kept", runner, ACTION=str(sides.pop("ACTION", ROOT)), **sides).returncode == 0
     return outputs(runner)["sides"]
 
 
@@ -218,6 +218,27 @@ def test_what_is_kept_is_named_by_the_content_of_both_sides(runner: Path) -> Non
     first = key(runner, BASELINE="a.txt", CANDIDATE="jax==2")
     (runner / "a.txt").write_text("jax==1.1\n", encoding="utf-8")
     assert key(runner, BASELINE="a.txt", CANDIDATE="jax==2") != first
+
+
+@pytest.mark.parametrize("include", ["-r", "-c"])
+def test_what_is_kept_is_named_by_what_the_files_of_a_side_include_too(runner: Path, include: str) -> None:
+    (runner / "side.txt").write_text(f"jax\n{include} more.txt\n", encoding="utf-8")
+    found = []
+    for text in ("jax==1.0\n", "jax==1.1\n", "jax==1.1\n"):
+        (runner / "more.txt").write_text(text, encoding="utf-8")
+        found.append(key(runner, BASELINE="side.txt", CANDIDATE="jax==2"))
+    assert found[0] != found[1] == found[2]
+
+
+def test_what_is_kept_is_named_by_what_lockstep_asks_for_too(runner: Path) -> None:
+    own = runner / "action"
+    shutil.copytree(ROOT / "requirements", own / "requirements")
+    shutil.copy(ROOT / "pyproject.toml", own)
+    for folder in ("gate", "impls", "spec"):
+        (own / folder).symlink_to(ROOT / folder)
+    before = key(runner, ACTION=str(own), BASELINE="jax==1")
+    (own / "requirements" / "jax.txt").write_text("numpy==2.4\n", encoding="utf-8")
+    assert key(runner, ACTION=str(own), BASELINE="jax==1") != before
 
 
 def test_the_gates_own_requirements_are_installed() -> None:

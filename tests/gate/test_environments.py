@@ -95,6 +95,24 @@ def test_requirement_files_are_sides(place: Path, tmp_path: Path) -> None:
     assert sides.candidate.label == str(after)
 
 
+def test_constraints_are_among_what_is_asked(place: Path, tmp_path: Path) -> None:
+    constraints, sides = tmp_path / "constraints.txt", [tmp_path / "before.txt", tmp_path / "after.txt"]
+    sides[0].write_text("jax==1.0\n", encoding="utf-8")
+    sides[1].write_text("jax\n-c constraints.txt\n", encoding="utf-8")
+    constraints.write_text("jax==1.0\n", encoding="utf-8")
+    with pytest.raises(InputError, match="was not exercised"):
+        said(*map(str, sides))
+    constraints.write_text("jax==2.0\n", encoding="utf-8")
+    found, _ = said(*map(str, sides))
+    assert versions(found.candidate)["jax"] == "2.0"
+    for name, version in (("a", "1.0"), ("b", "2.0")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "constraints.txt").write_text(f"jax=={version}\n", encoding="utf-8")
+        (tmp_path / name / "all.txt").write_text("-c constraints.txt\njax\n", encoding="utf-8")
+    found, _ = said(str(tmp_path / "a" / "all.txt"), str(tmp_path / "b" / "all.txt"))
+    assert [change.package for change in found.changes if change.asked] == ["jax"]
+
+
 def test_the_second_time_nothing_is_resolved_or_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, lines = said("jax==1.0", "jax==2.0")
     assert any("resolving" in line for line in lines)

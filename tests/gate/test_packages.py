@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from gate.packages import FRAMEWORK_OF, asked_sides, framework_of, parse, provided_by
-from gate.requirement_file import files_of, lines_of, requirements_of
+from gate.packages import FRAMEWORK_OF, asked_sides, framework_of, parse, provided_by, what_differs
+from gate.requirement_file import contents_of, files_of, requirements_of
 from spec.exits import InputError
 
 
@@ -40,6 +40,34 @@ def test_the_same_version_twice_is_the_users_mistake(tmp_path: Path) -> None:
         (tmp_path / name).write_text(f"jax==0.9.2  # {name}\n", encoding="utf-8")
     with pytest.raises(InputError, match="expected two sides that differ"):
         asked_sides([str(tmp_path / "a.txt"), str(tmp_path / "b.txt")])
+
+
+@pytest.mark.parametrize(
+    ("files", "differ"),
+    [
+        ({"a/c.txt": "jax==1.0", "b/c.txt": "jax==2.0", "side": "jax\n-c c.txt"}, {"jax"}),
+        ({"a/c.txt": "numpy==2.3", "b/c.txt": "numpy==2.4", "side": "-c c.txt\njax==1.0"}, {"numpy"}),
+        ({"a/c.txt": "jax==1\ntorch==1", "b/c.txt": "jax==2\ntorch==2", "side": "jax\n-c c.txt"}, {"jax"}),
+        ({"a/c.txt": "--index-url https://a", "b/c.txt": "--index-url https://b", "side": "-r c.txt\njax"}, {"jax"}),
+        (
+            {
+                "a/c.txt": "https://a/torch-2.14.1-py3-none-any.whl",
+                "b/c.txt": "https://a/torch-2.15.0%2Bcpu-py3-none-any.whl#sha256=00",
+                "side": "numpy\n-r c.txt",
+            },
+            {"torch"},
+        ),
+    ],
+)
+def test_sides_may_differ_in_what_their_files_include_alone(
+    tmp_path: Path, files: dict[str, str], differ: set[str]
+) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "side.txt").write_text(files["side"], encoding="utf-8")
+        (tmp_path / name / "c.txt").write_text(files[f"{name}/c.txt"], encoding="utf-8")
+    own = asked_sides([str(tmp_path / "a" / "side.txt"), str(tmp_path / "b" / "side.txt")])
+    assert what_differs(*own) == differ
 
 
 @pytest.mark.parametrize("sides", [[], ["jax==1"], ["jax==1", "jax==2", "jax==3"]])
@@ -137,7 +165,7 @@ def test_what_an_installer_understands_and_is_no_requirement_is_left_to_it(tmp_p
         "git+https://example.com/d.git@main", "numpy>=2,<3 --config-settings=a=b",
     ]  # fmt: skip
     path.write_text("\n".join(lines), encoding="utf-8")
-    assert set(parse("candidate", str(path)).requirements) == {"jax", "own", "numpy"}
+    assert set(parse("candidate", str(path)).requirements) == {"jax", "own", "numpy", "b"}
 
 
 def test_files_that_are_included_are_found_once_within_each_other(tmp_path: Path) -> None:
@@ -145,7 +173,8 @@ def test_files_that_are_included_are_found_once_within_each_other(tmp_path: Path
     (tmp_path / "b.txt").write_text("-r a.txt\n--constraint c.txt\nnumpy==2.4\n", encoding="utf-8")
     (tmp_path / "c.txt").write_text("flask==3.0\n", encoding="utf-8")
     assert {file.name for file in files_of(tmp_path / "a.txt")} == {"a.txt", "b.txt", "c.txt"}
-    assert lines_of(tmp_path / "a.txt") == ["jax==1.0", "numpy==2.4"]
+    constraint = (True, "flask==3.0")
+    assert contents_of(tmp_path / "a.txt") == [(False, "jax==1.0"), (False, "numpy==2.4"), constraint, constraint]
     (tmp_path / "c.txt").write_text("-r none.txt\n", encoding="utf-8")
     with pytest.raises(InputError, match=r"none\.txt'?: expected a requirement file"):
         parse("baseline", str(tmp_path / "a.txt"))
@@ -164,7 +193,7 @@ def test_a_requirement_file_may_have_options_hashes_markers_and_other_files(tmp_
         "numpy": "numpy==2.4",
         "jax": "jax==1.0",
     }
-    assert "--extra-index-url https://example.com/simple" in lines_of(tmp_path / "all.txt")
+    assert (False, "--extra-index-url https://example.com/simple") in contents_of(tmp_path / "all.txt")
 
 
 @pytest.mark.parametrize("content", [None, b"\xff\xfe"])
