@@ -76,6 +76,12 @@ def run(name: str, folder: Path, **environment: str) -> subprocess.CompletedProc
     return subprocess.run(command, cwd=folder, env=told, capture_output=True, text=True, check=False)
 
 
+def workflows_of(document: str) -> list[dict[Any, Any]]:
+    """The workflows that a document shows."""
+    text = (ROOT / "docs" / document).read_text(encoding="utf-8")
+    return [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+
+
 def outputs(runner: Path) -> dict[str, str]:
     lines = (runner / "GITHUB_OUTPUT").read_text(encoding="utf-8").splitlines()
     return dict(line.split("=", 1) for line in lines)
@@ -264,7 +270,6 @@ def test_every_expression_names_what_there_is() -> None:
 
 
 def test_the_workflow_gates_each_framework_that_changed_with_this_action() -> None:
-    assert WORKFLOW[True]["pull_request"]["paths"] == ["requirements/*.txt"]  # YAML 1.1 reads `on` as true
     gating = JOBS["gate"]
     assert gating["strategy"]["matrix"]["update"] == "${{ fromJSON(needs.changed.outputs.updates) }}"
     used = next(step for step in gating["steps"] if step.get("uses") == "./")
@@ -278,6 +283,45 @@ def test_only_the_job_that_comments_may_write() -> None:
     assert JOBS["gate"]["permissions"] == {"contents": "read", "pull-requests": "write"}
     assert "permissions" not in JOBS["changed"]
     assert "pull_request_target" not in WORKFLOW[True]
+
+
+@pytest.fixture(params=["of this repository", "of the docs"])
+def workflow(request: pytest.FixtureRequest) -> dict[Any, Any]:
+    """The workflow that gates every bump."""
+    return WORKFLOW if request.param == "of this repository" else workflows_of("gate-in-ci.md")[1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "updates", "gate", "passes"),
+    [
+        ("success", "[]", "skipped", True),
+        ("success", '[{"framework": "jax"}]', "success", True),
+        ("success", '[{"framework": "jax"}]', "failure", False),
+        ("success", '[{"framework": "jax"}]', "cancelled", False),
+        ("success", '[{"framework": "jax"}]', "skipped", False),
+        ("failure", "", "skipped", False),
+        ("cancelled", "", "skipped", False),
+    ],
+)
+def test_the_check_to_require_fails_unless_all_that_changed_was_gated(
+    workflow: dict[Any, Any], changed: str, updates: str, gate: str, passes: bool
+) -> None:
+    job = workflow["jobs"]["verdict"]
+    assert job["needs"] == ["changed", "gate"]
+    assert (job["if"], set(job) & {"strategy", "name"}) == ("always()", set())
+    (step,) = job["steps"]
+    assert step["env"] == {
+        "CHANGED": "${{ needs.changed.result }}",
+        "UPDATES": "${{ needs.changed.outputs.updates }}",
+        "GATE": "${{ needs.gate.result }}",
+    }
+    told = os.environ | {"CHANGED": changed, "UPDATES": updates, "GATE": gate}
+    done = subprocess.run([*BASH, step["run"]], env=told, stdout=subprocess.DEVNULL, check=False)
+    assert (done.returncode == 0) is passes
+
+
+def test_the_check_to_require_is_started_for_every_pull_request(workflow: dict[Any, Any]) -> None:
+    assert workflow[True] == "pull_request"  # YAML 1.1 reads `on` as true
 
 
 def test_the_workflow_finds_what_changed(runner: Path) -> None:
@@ -306,11 +350,11 @@ def test_the_workflow_finds_what_changed(runner: Path) -> None:
 
 
 def test_the_workflows_of_the_docs_are_valid_and_use_what_the_action_has() -> None:
-    text = (ROOT / "docs" / "gate-in-ci.md").read_text(encoding="utf-8")
-    workflows = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)]
+    workflows = workflows_of("gate-in-ci.md")
     steps = [step for workflow in workflows for job in workflow["jobs"].values() for step in job["steps"]]
     used = [step["with"] for step in steps if step.get("uses", "").startswith("OWNER/lockstep")]
     assert len(used) == 2
     assert all(given.keys() <= ACTION["inputs"].keys() for given in used)
+    text = (ROOT / "docs" / "gate-in-ci.md").read_text(encoding="utf-8")
     for name in (*ACTION["inputs"], *ACTION["outputs"]):
         assert f"`{name}`" in text
