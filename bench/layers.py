@@ -89,7 +89,8 @@ def _time_one(
 
 
 def _alone(network: Network, layer: Layer) -> Network:
+    recipe = ("preprocessing", "training", "evaluation")  # of whole networks
+    fields = {name: getattr(network, name) for name in type(network).model_fields if name not in recipe}
     operator = layer.operator.model_copy(update={"inputs": ("image",)})
-    fields = {name: getattr(network, name) for name in type(network).model_fields}
     single = Input.model_construct(name="image", shape=layer.input_shape)
     return Network.model_construct(**(fields | {"input": single, "graph": (operator,), "name": f"{layer.name}_alone"}))
