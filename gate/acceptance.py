@@ -1,6 +1,7 @@
 """What accepted changes make of verdicts: each entry turns those that it is about into `accepted`.
 
-An entry that accepts nothing any more, where it should, is stale and fails the gate.
+An entry that nothing needs any more is stale and fails the gate. Which one is, is known once all cells are there: see
+`Report.stale`.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +10,7 @@ from typing import Generic, TypeVar
 
 from gate.accepted import AcceptedCost, AcceptedDrift, Entry
 from gate.drift import overall, reason_of
-from gate.results import Effect, Numerics, NumericVerdict, Sides, Speed, SpeedVerdict, TapDrift
+from gate.results import Effect, EntryUse, Numerics, NumericVerdict, Sides, Speed, SpeedVerdict, TapDrift
 from gate.table import percent
 
 _Judged = TypeVar("_Judged", Numerics, Speed)
@@ -23,50 +24,47 @@ class Applied(Generic[_Judged]):
     """What is left to judge once acceptances are applied."""
 
     found: tuple[_Judged, ...]
-    stale: tuple[str, ...]
-    """A line for each entry that accepted nothing where it should."""
+    entries: tuple[EntryUse, ...]
+    """Those that are about it."""
 
 
 def of_numerics(numerics: Iterable[Numerics], sides: Sides, entries: Sequence[Entry]) -> Applied[Numerics]:
-    """Mark what is accepted of the numbers; an entry about this upgrade that accepts nothing is stale."""
+    """Mark what is accepted of the numbers; what could not be run may need an entry as well as not."""
     changed = list(numerics)
-    stale = []
+    uses = []
     for entry in entries:
         own = entry.accepted
         if not isinstance(own, AcceptedDrift):
             continue
-        concerned = [
-            index
-            for index, judged in enumerate(changed)
-            if _is_known(judged) and own.concerns(judged.network, judged.variant, sides)
-        ]
-        used = False
+        concerned = [i for i, judged in enumerate(changed) if own.concerns(judged.network, judged.variant, sides)]
+        is_needed = False
         for index in concerned:
             taps = tuple(_accepted_tap(tap, own) for tap in changed[index].taps)
-            used |= taps != changed[index].taps
+            is_needed |= taps != changed[index].taps or not _is_known(changed[index])
             changed[index] = replace(changed[index], taps=taps)
-        if concerned and not used:
-            stale.append(_stale(entry, ", ".join(own.taps), sides))
-    return Applied(tuple(_summed_up(judged) if _is_known(judged) else judged for judged in changed), tuple(stale))
+        if concerned:
+            uses.append(_use(entry, own.taps, sides, is_needed))
+    return Applied(tuple(_summed_up(judged) if _is_known(judged) else judged for judged in changed), tuple(uses))
 
 
 def of_speed(speed: Iterable[Speed], sides: Sides, entries: Sequence[Entry]) -> Applied[Speed]:
-    """Mark what is accepted of the costs; an entry is stale where all that it is about is known to be no slower."""
+    """Mark what is accepted of the costs; an entry is needed unless all that it is about is known to be no slower."""
     changed = list(speed)
-    stale = []
+    uses = []
     for entry in entries:
         own = entry.accepted
         if not isinstance(own, AcceptedCost):
             continue
         verdicts = [effect.verdict for cell in changed for effect in _about(own, cell, sides)]
-        if verdicts and all(verdict in SETTLED for verdict in verdicts):
-            stale.append(_stale(entry, ", ".join(own.quantities), sides))
+        if verdicts:
+            is_needed = any(verdict not in SETTLED for verdict in verdicts)
+            uses.append(_use(entry, own.quantities, sides, is_needed))
         changed = [_accepted_costs(entry, own, cell, sides) for cell in changed]
-    return Applied(tuple(changed), tuple(stale))
+    return Applied(tuple(changed), tuple(uses))
 
 
 def _is_known(numerics: Numerics) -> bool:
-    """Whether its numbers are known: an entry is not stale because a side could not be run."""
+    """Whether its numbers are known."""
     return bool(numerics.taps) and numerics.verdict is not NumericVerdict.ERRORED
 
 
@@ -107,10 +105,11 @@ def _accepted_cost(entry: Entry, own: AcceptedCost, effect: Effect) -> Effect:
     return replace(effect, verdict=SpeedVerdict.ACCEPTED, reason=reason)
 
 
-def _stale(entry: Entry, where: str, sides: Sides) -> str:
+def _use(entry: Entry, where: Sequence[str], sides: Sides, is_needed: bool) -> EntryUse:
     own = entry.accepted
     before, after = (side.packages.get(own.package) for side in (sides.baseline, sides.candidate))
-    return (
-        f"{entry.place}: expected {own.verdict} at {where} from {own.package} {before} to {after}, found none; remove "
-        f"the entry"
+    stale = (
+        f"{entry.place}: expected {own.verdict} at {', '.join(where)} from {own.package} {before} to {after}, found "
+        f"none; remove the entry"
     )
+    return EntryUse(stale, own.networks, is_needed)

@@ -11,7 +11,7 @@ from gate import accepted
 from gate.options import shell
 from gate.results import GRADIENTS, Effect, LayerCost, Numerics, NumericVerdict, SpeedVerdict, TapDrift
 from gate.table import percent, smallest
-from gate.verdict import Cell, Report
+from gate.verdict import Cell, Report, cells_of
 
 #: Verdicts on numbers that block, and so can be accepted.
 BLOCKING = (NumericVerdict.PRECISION, NumericVerdict.DIVERGED, NumericVerdict.DRIFTED)
@@ -36,8 +36,8 @@ class Action:
 
 def actions(report: Report) -> list[Action]:
     """What blocks or could not be decided, in the order in which it matters."""
-    found = [action for cell in report.cells for action in _of_cell(cell)]
-    found += [Action(run.accepted_in, "stale", (line,)) for run in report.runs for line in run.finding.stale]
+    found = [action for run in report.runs for cell in cells_of([run]) for action in _of_cell(cell)]
+    found += [Action(file, "stale", (line,)) for file, line in report.stale]
     found += [Action(place, "missing", ("no report of this cell was given",)) for place in report.missing]
     order = (*map(str, BLOCKING), "SLOWER", "stale", "errored", "missing", "UNDECIDED")
     return sorted(found, key=lambda action: order.index(action.verdict))
@@ -119,7 +119,7 @@ def _layers(layers: tuple[LayerCost, ...]) -> str:
 
 def _command(cell: Cell, *words: str) -> str:
     own = ["--spec", cell.run.specs.get(cell.network, cell.network), "--lowering", cell.variant.lowering]
-    return f"nox -s gate -- {shell([*cell.run.arguments, *own, *words])}"
+    return f"nox -s gate -- {shell([*cell.run.arguments, *own, *words, '--part'])}"
 
 
 def _file(name: str) -> str:

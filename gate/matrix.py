@@ -38,12 +38,14 @@ class Planned:
 def listed(arguments: list[str]) -> dict[str, Any]:
     """The cells that the arguments ask for, fit for a GitHub matrix; raises InputError."""
     options = parsed_list(arguments)
-    cells = [
-        _planned(index, pair, spec, device, options)
+    places = [
+        (index, pair, spec, device)
         for index, pair in enumerate(_pairs(options))
         for device in options.device
         for spec in named_specs(options)
     ]
+    part = ["--part"] if len(places) > 1 else []
+    cells = [_planned(*place, options, part) for place in places]
     seen: set[tuple[str, ...]] = set()
     for cell in cells:
         key = (cell.baseline, cell.candidate, cell.device, cell.network)
@@ -65,7 +67,7 @@ def _pairs(options: Namespace) -> list[list[str]]:
     return [options.sides[i : i + expected] for i in range(0, len(options.sides), expected)]
 
 
-def _planned(index: int, sides: list[str], spec: str, device: str, options: Namespace) -> Planned:
+def _planned(index: int, sides: list[str], spec: str, device: str, options: Namespace, part: list[str]) -> Planned:
     known = Side("baseline", str(options.baseline_report), "") if options.baseline_report else None
     baseline, candidate = asked_sides(
         sides,
@@ -78,8 +80,8 @@ def _planned(index: int, sides: list[str], spec: str, device: str, options: Name
         framework = framework_of(what_differs(baseline, candidate), options.framework)
         mode_of(framework, options)
     network = load(spec).name
-    beside = [*words_of(options, ("framework", "baseline_python", "candidate_python")), "--device", device]
-    own = [*sides, *words_of(options), "--spec", spec, "--device", device]
+    beside = [*words_of(options, ("framework", "baseline_python", "candidate_python")), "--device", device, *part]
+    own = [*sides, *words_of(options), "--spec", spec, "--device", device, *part]
     return Planned(
         name=f"{baseline.label} → {candidate.label}, {device}, {network}",
         framework=framework or "",

@@ -1,14 +1,15 @@
 """`python -m gate merge`: the reports of cells that were run apart, as one verdict."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gate import report
 from gate.reading import json_of, validated
-from gate.results import Side, Sides
-from gate.verdict import Report, Run
+from gate.results import Numerics, Side, Sides
+from gate.verdict import Report, Run, void
 from spec.exits import InputError
 
 
@@ -49,7 +50,18 @@ def merged(paths: Sequence[Path], cells: Path | None = None) -> Report:
     if cells is not None:  # which says what there should be, also of cells that an earlier merge missed
         there = {key for _, run in runs for key in _keys(run)}
         missing = [cell.name for cell in _expected(cells) if cell.key not in there]
-    return Report(tuple(run for _, run in runs), tuple(dict.fromkeys(missing)))
+    return Report(_voided([run for _, run in runs]), tuple(dict.fromkeys(missing)))
+
+
+def _voided(runs: Sequence[Run]) -> tuple[Run, ...]:
+    """The runs, where a speed-up is none if another of the same upgrade found that something else is computed."""
+    numerics: dict[tuple[str, ...], list[Numerics]] = {}
+    for run in runs:
+        numerics.setdefault(run.finding.sides.upgrade, []).extend(run.finding.numerics)
+    return tuple(
+        replace(run, finding=replace(run.finding, speed=void(numerics[run.finding.sides.upgrade], run.finding.speed)))
+        for run in runs
+    )
 
 
 def _keys(run: Run) -> list[tuple[str, ...]]:
@@ -63,7 +75,7 @@ def _require_same_sides(runs: Sequence[tuple[Path, Run]]) -> None:
     first: dict[tuple[str, ...], tuple[Path, Sides]] = {}
     for path, run in runs:
         sides = run.finding.sides
-        key = (sides.framework, sides.baseline.label, sides.candidate.label, run.device)
+        key = (*sides.upgrade, run.device)
         other, known = first.setdefault(key, (path, sides))
         for before, here in ((known.baseline, sides.baseline), (known.candidate, sides.candidate)):
             found = _differs(before, here)
@@ -87,12 +99,10 @@ def _differs(before: Side, here: Side) -> str:
 def _require_once(runs: Sequence[tuple[Path, Run]]) -> None:
     seen: dict[tuple[str, ...], Path] = {}
     for path, run in runs:
-        sides = run.finding.sides
-        upgrade = (sides.framework, sides.baseline.label, sides.candidate.label)
         own = [("numerics", cell.network, str(cell.variant)) for cell in run.finding.numerics]
         own += [(f"speed at batch {cell.batch}", cell.network, str(cell.variant)) for cell in run.finding.speed]
         for what, network, variant in own:
-            key = (*upgrade, what, network, variant)
+            key = (*run.finding.sides.upgrade, what, network, variant)
             if key in seen:
                 raise InputError(
                     f"{path}: expected each cell once, found {what} of {network}, {variant} in {seen[key]} too"

@@ -44,6 +44,9 @@ def parsed(arguments: list[str]) -> Namespace:
         "--calibrate", action="store_true", help="baseline against itself: how often is this runner wrong?"
     )
     parser.add_argument("--verdicts", type=count, default=20, metavar="N", help="how many verdicts --calibrate takes")
+    parser.add_argument(
+        "--part", action="store_true", help="one cell of several: an acceptance that it does not need is not stale"
+    )
     parser.add_argument("--fresh", action="store_true", help="measure anew what a stopped run of the same had finished")
     parser.add_argument(
         "--ray", nargs="?", metavar="ADDRESS",

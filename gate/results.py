@@ -44,6 +44,11 @@ class Sides:
     candidate: Side
     changes: tuple[Change, ...]
 
+    @property
+    def upgrade(self) -> tuple[str, ...]:
+        """What tells this upgrade from another."""
+        return (self.framework, self.baseline.label, self.candidate.label)
+
 
 #: Checks of gradients, and of the loss that they begin with: an operator's own, from known cotangents.
 GRADIENTS = (Check.GRADIENT_INPUT, Check.GRADIENT_PARAMETER, Check.LOSS, Check.LOSS_GRADIENT)
@@ -213,6 +218,18 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class EntryUse:
+    """An entry of accepted.toml that is about what was run."""
+
+    stale: str
+    """What is said of it, with its place, where nothing needs it."""
+    networks: tuple[str, ...]
+    """Those that it names; none named means all."""
+    is_needed: bool
+    """Whether something shows what it accepts, or may yet: what could not be run, or not be decided."""
+
+
+@dataclass(frozen=True)
 class Finding:
     """All that one gate found."""
 
@@ -221,17 +238,17 @@ class Finding:
     speed: tuple[Speed, ...]
     calibration: Calibration | None
     machine: Mapping[str, str]
-    stale: tuple[str, ...] = ()
-    """Entries of accepted.toml that accept nothing any more, each with its place."""
+    entries: tuple[EntryUse, ...] = ()
+    """Those of accepted.toml that are about this."""
 
     @property
     def exit(self) -> Exit:
-        """1 if anything diverged, drifted, changed class, got slower or is stale; then 3 if any was not run; then 4."""
+        """1 if anything diverged, drifted, changed class, or got slower; then 3 if any was not run; then 4."""
         numeric = {numerics.verdict for numerics in self.numerics}
         speed = {effect.verdict for cell in self.speed for effect in cell.effects}
         if numeric & {NumericVerdict.DIVERGED, NumericVerdict.PRECISION, NumericVerdict.DRIFTED}:
             return Exit.DIVERGED
-        if SpeedVerdict.SLOWER in speed or self.stale:
+        if SpeedVerdict.SLOWER in speed:
             return Exit.DIVERGED
         if NumericVerdict.ERRORED in numeric or SpeedVerdict.ERRORED in speed:
             return Exit.NOT_RUN

@@ -14,7 +14,7 @@ from gate.environments import prepare
 from gate.finished import Finished
 from gate.numerics import Cases
 from gate.options import calibrating, cells_of, named_specs, plan_of, shell, words_of
-from gate.results import Finding, Numerics, NumericVerdict, Sides, Speed
+from gate.results import EntryUse, Finding, Numerics, NumericVerdict, Sides, Speed
 from gate.stored import known_alone, stored_side
 from gate.verdict import Run, void
 from spec.exits import InputError
@@ -76,27 +76,26 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         finished.forget()
     notes = _left_out(options)
     found: tuple[Numerics, ...] = ()
-    stale: tuple[str, ...] = ()
+    entries: tuple[EntryUse, ...] = ()
     if not options.speed_only:
         compared = [own for name in asked.cases for own in _numerics(sides, name, asked, finished, tell)]
         numbers = acceptance.of_numerics(compared, sides, asked.entries)
-        found, stale = numbers.found, numbers.stale
+        found, entries = numbers.found, numbers.entries
     costs: tuple[Speed, ...] = ()
     if cells:
         finished.count_blocks()
         timed = void(found, speed.judge(sides, cells, plan, tell, finished.blocks))
         accounted = acceptance.of_speed(timed, sides, asked.entries)
-        costs, stale = accounted.found, (*stale, *accounted.stale)
+        costs, entries = accounted.found, (*entries, *accounted.entries)
         if known is None:
             how = shell(calibrating(options, sides.framework))
             notes.append(f"how often this runner raises a false alarm is not known: nox -s gate -- {how} measures it")
-    finding = Finding(sides, found, costs, known, machine, stale)
+    finding = Finding(sides, found, costs, known, machine, entries)
     specs = {network.name: spec for spec, network in asked.networks.items()}
     told = (*notes, *finished.notes)
     duration_s = time.monotonic() - start
-    whole = Run(
-        finding, tuple(_common(options)), specs, options.device, told, duration_s, accepted.name_of(options.accepted)
-    )
+    file = accepted.name_of(options.accepted)
+    whole = Run(finding, tuple(_common(options)), specs, options.device, told, duration_s, file, options.part)
     return whole, finished
 
 

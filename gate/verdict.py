@@ -46,6 +46,8 @@ class Run:
     duration_s: float = 0.0
     accepted_in: str = accepted.NAME
     """The file of changes that are accepted."""
+    is_part: bool = False
+    """Whether it is one cell of several: alone it says nothing of entries that it does not need."""
 
     @property
     def title(self) -> str:
@@ -58,6 +60,7 @@ class Cell:
     """One variant of one network: a row of the table."""
 
     run: Run
+    """The first that found something of it."""
     network: str
     variant: Variant
     numerics: Numerics | None
@@ -85,8 +88,9 @@ class Report:
 
     @property
     def exit(self) -> Exit:
-        """The exit code of all: the worst of any run; a cell without a report was not run."""
+        """The exit code of all: the worst of any run; a cell without a report was not run, a stale entry fails."""
         found = {run.finding.exit for run in self.runs} | ({Exit.NOT_RUN} if self.missing or not self.runs else set())
+        found |= {Exit.DIVERGED} if self.stale else set()
         return next(code for code in ORDER if code in found)
 
     @property
@@ -97,12 +101,37 @@ class Report:
     @property
     def cells(self) -> list[Cell]:
         """The rows of the table, in the order in which they were run."""
-        return [cell for run in self.runs for cell in _cells(run)]
+        return cells_of(self.runs)
+
+    @property
+    def stale(self) -> list[tuple[str, str]]:
+        """The entries that nothing needs any more: the file, and what is wrong.
+
+        None while some cells are not there: they may need what the others do not.
+        """
+        if self.missing or (len(self.runs) == 1 and self.runs[0].is_part):
+            return []
+        networks = {cell.network for cell in self.cells}
+        uses = [(run.accepted_in, use) for run in self.runs for use in run.finding.entries]
+        needed = {(file, use.stale) for file, use in uses if use.is_needed or not networks.issuperset(use.networks)}
+        return [own for own in dict.fromkeys((file, use.stale) for file, use in uses) if own not in needed]
 
     @property
     def title(self) -> str:
         """What is upgraded, each upgrade once."""
         return "; ".join(dict.fromkeys(run.title for run in self.runs))
+
+
+def cells_of(runs: Iterable[Run]) -> list[Cell]:
+    """What runs found, joined by upgrade, network and variant."""
+    cells: dict[tuple[object, ...], Cell] = {}
+    for run in runs:
+        for own in (*run.finding.numerics, *run.finding.speed):
+            key = (run.finding.sides.upgrade, own.network, own.variant)
+            cell = cells.get(key) or Cell(run, own.network, own.variant, None, ())
+            both = replace(cell, numerics=own) if isinstance(own, Numerics) else replace(cell, speed=(*cell.speed, own))
+            cells[key] = both
+    return list(cells.values())
 
 
 def void(numerics: Iterable[Numerics], speed: Iterable[Speed]) -> tuple[Speed, ...]:
@@ -127,15 +156,6 @@ def title(sides: Sides) -> str:
 def moved(change: Change) -> str:
     """A package and its versions: `jax 0.9.2 → 0.10.2`."""
     return f"{change.package} {change.before or 'none'} → {change.after or 'none'}"
-
-
-def _cells(run: Run) -> list[Cell]:
-    numerics = {(own.network, own.variant): own for own in run.finding.numerics}
-    speed: dict[tuple[str, Variant], list[Speed]] = {}
-    for cell in run.finding.speed:
-        speed.setdefault((cell.network, cell.variant), []).append(cell)
-    keys = dict.fromkeys([*numerics, *speed])
-    return [Cell(run, *key, numerics.get(key), tuple(speed.get(key, []))) for key in keys]
 
 
 def _changed_class(numerics: Numerics) -> str:

@@ -8,6 +8,7 @@ from gate.results import (
     Change,
     Conditions,
     Effect,
+    EntryUse,
     Finding,
     Numerics,
     NumericVerdict,
@@ -57,6 +58,10 @@ def speed(*effects: Effect, network: str = "alexnet", batch: int = 16) -> Speed:
     return Speed(network, VARIANT, batch, effects or (effect(),))
 
 
+def entry_use(line: str = "accepted.toml:3: old", is_needed: bool = False, networks: tuple[str, ...] = ()) -> EntryUse:
+    return EntryUse(line, networks, is_needed)
+
+
 def run(*parts: Numerics | Speed, **changes: Any) -> Run:
     found = Finding(
         SIDES,
@@ -67,7 +72,7 @@ def run(*parts: Numerics | Speed, **changes: Any) -> Run:
     )
     names = dict.fromkeys(part.network for part in parts)
     specs = {name: name for name in names}
-    own = {name: changes.pop(name) for name in list(changes) if name in ("sides", "stale", "calibration")}
+    own = {name: changes.pop(name) for name in list(changes) if name in ("sides", "entries", "calibration")}
     whole = Run(replace(found, **own), ("jax==0.9.2", "jax==0.10.2"), specs, "cpu", (), 61.0)
     return replace(whole, **changes)
 

@@ -11,6 +11,7 @@ from gate.acceptance import Applied, of_numerics, of_speed
 from gate.accepted import AcceptedCost, AcceptedDrift, Entry
 from gate.drift import judge
 from gate.results import Finding, Numerics, NumericVerdict, Quantity, Side, Sides, Speed, SpeedVerdict
+from gate.verdict import Report, Run
 from spec.exits import Exit
 from tests.gate.findings import effect, speed
 from tests.gate.reports import Change, at, both, noisier, reported
@@ -55,13 +56,29 @@ def verdict(applied: Applied[Numerics]) -> str:
     return str(numerics.verdict)
 
 
+def whole(*applied: Applied[Any], is_part: bool = False) -> Report:
+    """The report of cells that were run apart."""
+    runs = []
+    for own in applied:
+        numbers = tuple(one for one in own.found if isinstance(one, Numerics))
+        costs = tuple(one for one in own.found if isinstance(one, Speed))
+        finding = Finding(SIDES, numbers, costs, None, {}, own.entries)
+        runs.append(Run(finding, (), {}, "cpu", is_part=is_part))
+    return Report(tuple(runs))
+
+
+def stale(*applied: Applied[Any], is_part: bool = False) -> tuple[str, ...]:
+    """What is stale of all of it."""
+    return tuple(line for _, line in whole(*applied, is_part=is_part).stale)
+
+
 # --- What an entry accepts -------------------------------------------------------------------------------------------
 
 
 def test_a_drift_that_is_accepted_is_called_that_and_says_why_and_until_when(drift: Any) -> None:
     applied = of_numerics(drift(DRIFTED), SIDES, [entry()])
     (numerics,) = applied.found
-    assert (numerics.verdict, applied.stale) == (NumericVerdict.ACCEPTED, ())
+    assert (numerics.verdict, stale(applied)) == (NumericVerdict.ACCEPTED, ())
     assert numerics.taps[0].message == "drifted, accepted until 2027-02-01: known (https://example.org/1)"
     assert "accepted until 2027-02-01: known (https://example.org/1)" in numerics.reason
     assert Finding(SIDES, applied.found, (), None, {}).exit is Exit.PASSED
@@ -77,7 +94,7 @@ def test_what_else_is_wrong_stays_so(drift: Any) -> None:
 def test_two_entries_accept_what_each_is_about(drift: Any) -> None:
     applied = of_numerics(drift(both(DRIFTED, DIVERGED)), SIDES, [entry(), entry(taps=["norm1"], verdict="diverged")])
     (numerics,) = applied.found
-    assert (numerics.verdict, applied.stale) == (NumericVerdict.ACCEPTED, ())
+    assert (numerics.verdict, stale(applied)) == (NumericVerdict.ACCEPTED, ())
     assert [str(tap.verdict) for tap in numerics.taps[:3]] == ["accepted", "accepted", "identical"]
     assert numerics.taps[1].message.startswith("diverged, accepted until 2027-02-01: known")
     assert "at [0] …" in numerics.taps[1].message
@@ -97,7 +114,7 @@ def test_two_entries_accept_what_each_is_about(drift: Any) -> None:
 )
 def test_an_entry_about_another_upgrade_accepts_nothing_and_is_not_stale(drift: Any, changes: dict[str, Any]) -> None:
     applied = of_numerics(drift(DRIFTED), SIDES, [entry(**changes)])
-    assert (verdict(applied), applied.stale) == ("drifted", ())
+    assert (verdict(applied), stale(applied)) == ("drifted", ())
 
 
 # --- What accepts nothing any more -----------------------------------------------------------------------------------
@@ -108,23 +125,53 @@ def test_an_entry_about_this_upgrade_that_accepts_nothing_is_stale_and_fails_the
     drift: Any, changes: dict[str, Any]
 ) -> None:
     applied = of_numerics(drift(noisier("conv1", 1.1)), SIDES, [entry(**changes)])
-    (line,) = applied.stale
+    (line,) = stale(applied)
     assert line.startswith("accepted.toml:3: expected ")
     assert "from jax 0.9.2 to 0.10.2, found none; remove the entry" in line
     assert verdict(applied) == "benign"
-    assert Finding(SIDES, applied.found, (), None, {}, applied.stale).exit is Exit.DIVERGED
+    assert whole(applied).exit is Exit.DIVERGED
 
 
 def test_an_entry_is_not_stale_where_only_one_of_the_networks_shows_the_change(drift: Any) -> None:
     (shows,), (same,) = drift(DRIFTED), drift(noisier("conv1", 1.1))
     applied = of_numerics([shows, same], SIDES, [entry()])
-    assert ([str(own.verdict) for own in applied.found], applied.stale) == (["accepted", "benign"], ())
+    assert ([str(own.verdict) for own in applied.found], stale(applied)) == (["accepted", "benign"], ())
 
 
 def test_an_entry_is_not_stale_where_a_side_could_not_be_run(drift: Any) -> None:
     (numerics,) = drift(DRIFTED)
     errored = replace(numerics, verdict=NumericVerdict.ERRORED, taps=(), first_moved=None)
-    assert of_numerics([errored], SIDES, [entry()]) == Applied((errored,), ())
+    applied = of_numerics([errored], SIDES, [entry()])
+    assert (applied.found, stale(applied)) == ((errored,), ())
+    (same,) = drift(noisier("conv1", 1.1))
+    assert stale(of_numerics([errored, same], SIDES, [entry()])) == ()
+
+
+# --- Of cells that were run apart ------------------------------------------------------------------------------------
+
+
+def test_an_entry_that_one_cell_needs_is_not_stale_because_another_does_not(drift: Any) -> None:
+    shows = of_numerics(drift(DRIFTED), SIDES, [entry()])
+    same = of_numerics([replace(drift(noisier("conv1", 1.1))[0], network="another")], SIDES, [entry()])
+    assert (stale(shows, same), whole(shows, same).exit) == ((), Exit.PASSED)
+    slower, fine = (of_speed([imported(own)], SIDES, [cost()]) for own in (SpeedVerdict.SLOWER, SpeedVerdict.OK))
+    assert (stale(slower, fine), whole(slower, fine).exit) == ((), Exit.PASSED)
+
+
+def test_an_entry_that_no_cell_needs_is_stale_once_all_are_there(drift: Any) -> None:
+    same = of_numerics(drift(noisier("conv1", 1.1)), SIDES, [entry()])
+    another = replace(same, found=(replace(same.found[0], network="another"),))
+    assert len(stale(same, another)) == 1
+    assert (stale(same, is_part=True), whole(same, is_part=True).exit) == ((), Exit.PASSED)
+    assert len(stale(same, another, is_part=True)) == 1
+    incomplete = replace(whole(same, another), missing=("a third",))
+    assert (incomplete.stale, incomplete.exit) == ([], Exit.NOT_RUN)
+
+
+def test_a_run_without_a_network_that_an_entry_names_cannot_call_it_stale(drift: Any) -> None:
+    same = drift(noisier("conv1", 1.1))
+    assert len(stale(of_numerics(same, SIDES, [entry(networks=["small"])]))) == 1
+    assert stale(of_numerics(same, SIDES, [entry(networks=["small", "another"])])) == ()
 
 
 # --- Costs -----------------------------------------------------------------------------------------------------------
@@ -139,7 +186,7 @@ def imported(verdict: SpeedVerdict = SpeedVerdict.SLOWER, estimate: float = 1.12
 def costs(*speed: Speed, entries: tuple[Entry, ...]) -> tuple[list[list[str]], tuple[str, ...]]:
     """The verdicts of each cell, and what is stale."""
     applied = of_speed(speed, SIDES, entries)
-    return [[str(own.verdict) for own in cell.effects] for cell in applied.found], applied.stale
+    return [[str(own.verdict) for own in cell.effects] for cell in applied.found], stale(applied)
 
 
 def test_a_cost_that_is_accepted_is_called_that_and_says_why_until_when_and_how_far() -> None:
@@ -154,7 +201,7 @@ def test_a_cost_that_is_accepted_is_called_that_and_says_why_until_when_and_how_
 def test_a_cost_that_grew_further_than_is_accepted_is_slower() -> None:
     applied = of_speed([imported(estimate=1.16)], SIDES, [cost()])
     (cell,) = applied.found
-    assert (cell.effects[1].verdict, applied.stale) == (SpeedVerdict.SLOWER, ())
+    assert (cell.effects[1].verdict, stale(applied)) == (SpeedVerdict.SLOWER, ())
     assert cell.effects[1].reason == "more than the +15.0% that accepted.toml:3 accepts; confirmed: twice"
     assert Finding(SIDES, (), applied.found, None, {}).exit is Exit.DIVERGED
 
@@ -177,8 +224,8 @@ def test_an_entry_about_another_cost_accepts_nothing_and_is_not_stale(changes: d
 def test_an_entry_about_a_cost_that_is_known_not_to_have_grown_is_stale(verdict: SpeedVerdict) -> None:
     applied = of_speed([imported(verdict)], SIDES, [cost()])
     line = "accepted.toml:3: expected SLOWER at import from jax 0.9.2 to 0.10.2, found none; remove the entry"
-    assert applied.stale == (line,)
-    assert Finding(SIDES, (), applied.found, None, {}, applied.stale).exit is Exit.DIVERGED
+    assert stale(applied) == (line,)
+    assert whole(applied).exit is Exit.DIVERGED
 
 
 @pytest.mark.parametrize("verdict", [SpeedVerdict.UNDECIDED, SpeedVerdict.ERRORED, SpeedVerdict.SKIPPED])

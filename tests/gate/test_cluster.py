@@ -279,7 +279,7 @@ def test_a_task_is_what_the_listed_cell_says() -> None:
     cells = planned(*JAX, "--numerics-only", "--device", "cpu,cuda", "--threads", "2")
     assert [first.name, second.name] == [cell.name for cell in cells]
     assert first.arguments == (
-        *JAX, "--numerics-only", "--threads", "2", "--spec", "alexnet", "--device", "cpu"
+        *JAX, "--numerics-only", "--threads", "2", "--spec", "alexnet", "--device", "cpu", "--part"
     )  # fmt: skip
     assert (first.device, second.device) == ("cpu", "cuda")
     assert (first.alone, first.threads, first.files) == (False, 2, {})

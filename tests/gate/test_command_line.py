@@ -18,6 +18,7 @@ from gate import calibration
 from gate.__main__ import main
 from gate.report import read, write
 from gate.results import Calibration, NumericVerdict, Quantity, Side, SpeedVerdict
+from gate.verdict import Report
 from impls.environments import uv_command
 from spec.exits import Exit, NotRunError
 from tests.gate.findings import CALIBRATION, numerics, report
@@ -211,25 +212,29 @@ def test_a_candidate_that_computes_something_else_does_not_pass(tmp_path: Path) 
 
 
 def test_what_a_file_of_ones_own_accepts_passes(tmp_path: Path) -> None:
-    (tmp_path / "own.toml").write_text(
+    own_entries = [
         f"""[[accepted]]
         framework = "jax"
         package = "jax"
         before = "==1.0"
         after = "==2.0"
         taps = ["*"]
-        verdict = "diverged"
+        verdict = "{verdict}"
         reason = "known"
         link = "https://example.org/1"
         expires = {date.today() + timedelta(days=1)}
-        """,
-        encoding="utf-8",
-    )
-    done = gate(tmp_path, *pair(tmp_path, "one_element"), "--numerics-only", "--accepted", "own.toml")
-    assert done.returncode == 0, done.stderr
+        """
+        for verdict in ("diverged", "drifted")
+    ]
+    (tmp_path / "own.toml").write_text("\n".join(own_entries), encoding="utf-8")
+    done = gate(tmp_path, *pair(tmp_path, "one_element"), "--numerics-only", "--accepted", "own.toml", "--part")
+    assert done.returncode == 0, done.stderr  # another cell may need the entry about a drift
     (own,) = read(tmp_path / "reports" / "gate.json").runs
     assert [numerics.verdict for numerics in own.finding.numerics] == [NumericVerdict.ACCEPTED]
     assert (own.accepted_in, own.arguments[-2:]) == ("own.toml", ("--accepted", "own.toml"))
+    assert [use.is_needed for use in own.finding.entries] == [True, False]
+    alone = Report((replace(own, is_part=False),))
+    assert (len(alone.stale), alone.exit) == (1, Exit.DIVERGED)
 
 
 def test_a_stopped_run_leaves_no_report_and_goes_on_from_what_is_finished(tmp_path: Path) -> None:

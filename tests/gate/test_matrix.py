@@ -43,6 +43,14 @@ def test_the_arguments_of_a_cell_are_those_of_the_gate() -> None:
     ]
 
 
+def test_one_cell_of_several_is_called_a_part() -> None:
+    (alone,) = cells(*JAX)
+    assert "--part" not in alone["arguments"]
+    for cell in cells(*JAX, "--spec", "alexnet", "--spec", "caffenet"):
+        assert parsed(shlex.split(cell["arguments"])).part
+        assert "--part" in shlex.split(cell["options"])
+
+
 def test_the_cells_are_json_that_a_workflow_can_read() -> None:
     assert json.loads(json.dumps(listed([*JAX])))["include"][0]["name"] == "jax==0.9.2 → jax==0.10.2, cpu, alexnet"
 

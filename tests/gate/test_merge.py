@@ -9,13 +9,15 @@ import pytest
 from gate.matrix import listed
 from gate.merge import merged
 from gate.report import write
-from gate.results import NumericVerdict, SpeedVerdict
+from gate.results import EntryUse, NumericVerdict, SpeedVerdict
+from gate.table import headline
 from gate.verdict import Report, Run
 from spec.exits import Exit, InputError
-from tests.gate.findings import SIDES, effect, numerics, run, speed
+from tests.gate.findings import SIDES, effect, entry_use, numerics, run, speed
 
 CAFFENET = run(numerics(network="caffenet"), speed(network="caffenet"))
 ALEXNET = run(numerics(), speed())
+OLDER = replace(SIDES.baseline, label="jax==0.9.1")
 
 
 def kept(folder: Path, *runs: Run) -> list[Path]:
@@ -49,6 +51,36 @@ def test_merging_loses_nothing_and_can_be_repeated(tmp_path: Path) -> None:
 def test_numerics_and_speed_of_one_cell_may_be_run_apart(tmp_path: Path) -> None:
     whole = merged(kept(tmp_path, run(numerics()), run(speed()), run(speed(batch=1))))
     assert whole.exit is Exit.PASSED
+
+
+def test_the_rows_of_a_cell_that_was_run_in_parts_are_one(tmp_path: Path) -> None:
+    whole = merged(kept(tmp_path, run(numerics()), run(speed()), run(speed(batch=1))))
+    (cell,) = whole.cells
+    assert (cell.numerics, [own.batch for own in cell.speed]) == (numerics(), [16, 1])
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_speed_up_is_void_where_another_run_found_another_precision_class(tmp_path: Path, is_first: bool) -> None:
+    coarser = run(numerics(NumericVerdict.ACCEPTED, class_after="tf32"))
+    parts = (coarser, run(speed(effect(SpeedVerdict.FASTER, estimate=0.6))))
+    whole = merged(kept(tmp_path, *(parts if is_first else parts[::-1])))
+    ((_, cost),) = whole.cells[0].effects
+    assert cost.verdict is SpeedVerdict.VOID
+    assert "1 void" in headline(whole)
+    same = run(numerics(), speed(effect(SpeedVerdict.FASTER)), sides=replace(SIDES, baseline=OLDER))
+    _, ((_, cost),) = (cell.effects for cell in merged(kept(tmp_path / "b", coarser, same)).cells)
+    assert cost.verdict is SpeedVerdict.FASTER
+
+
+def test_an_entry_that_another_cell_needs_is_not_stale(tmp_path: Path) -> None:
+    needed = replace_entries(ALEXNET, entry_use(is_needed=True))
+    assert merged(kept(tmp_path / "a", needed, replace_entries(CAFFENET, entry_use()))).exit is Exit.PASSED
+    whole = merged(kept(tmp_path / "b", ALEXNET, replace_entries(CAFFENET, entry_use())))
+    assert (whole.stale, whole.exit) == ([("gate/accepted.toml", "accepted.toml:3: old")], Exit.DIVERGED)
+
+
+def replace_entries(own: Run, *entries: EntryUse) -> Run:
+    return replace(own, finding=replace(own.finding, entries=entries))
 
 
 def test_the_same_cell_on_another_device_is_another(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from gate.results import Numerics, NumericVerdict, Quantity, Speed, SpeedVerdict
 from gate.table import rate_text, speed_text
 from gate.verdict import Report, title, void
 from spec.exits import Exit, InputError, NotRunError
-from tests.gate.findings import CALIBRATION, SIDES, effect, numerics, report, run, speed, tap
+from tests.gate.findings import CALIBRATION, SIDES, effect, entry_use, numerics, report, run, speed, tap
 
 DRIFTED = numerics(NumericVerdict.DRIFTED, bits_after=20.1, noise_after=9.0, change="another algorithm")
 
@@ -82,7 +82,7 @@ def test_the_speed_of_a_cell_names_what_has_the_worst_verdict() -> None:
 
 def test_what_blocks_comes_before_what_is_undecided() -> None:
     slower, open_ = effect(SpeedVerdict.SLOWER, estimate=1.07), effect(SpeedVerdict.UNDECIDED, Quantity.IMPORT)
-    found = actions(report(numerics(NumericVerdict.PRECISION), speed(open_, slower), stale=("accepted.toml:3: old",)))
+    found = actions(report(numerics(NumericVerdict.PRECISION), speed(open_, slower), entries=(entry_use(),)))
     assert [action.verdict for action in found] == ["precision class changed", "SLOWER", "stale", "UNDECIDED"]
 
 
@@ -102,7 +102,8 @@ def test_an_action_says_where_how_far_and_how_to_see_it_again() -> None:
         "where: conv3 (conv, local): another algorithm; 21.4 → 20.1 bits; 3.4 → 9 noise units",
         "the same bits: 1 of 2 operators",
     )
-    assert action.command == ("nox -s gate -- jax==0.9.2 jax==0.10.2 --spec alexnet --lowering native --numerics-only")
+    says = "nox -s gate -- jax==0.9.2 jax==0.10.2 --spec alexnet --lowering native --numerics-only --part"
+    assert action.command == says
 
 
 def test_the_first_tap_that_moved_is_named_where_another_decides() -> None:
@@ -121,7 +122,7 @@ def test_the_entry_that_is_offered_accepts_the_change_once_a_person_has_filled_i
     path.write_text(text.replace("expires =  ", "expires = 2027-06-30 "), encoding="utf-8")
     applied = acceptance.of_numerics([DRIFTED], SIDES, accepted.entries(date(2027, 1, 1), path))
     assert [own.verdict for own in applied.found] == [NumericVerdict.ACCEPTED]
-    assert applied.stale == ()
+    assert [use.is_needed for use in applied.entries] == [True]
 
 
 def test_the_entry_that_is_offered_for_a_cost_accepts_it_as_far_as_its_limits_go(tmp_path: Path) -> None:
@@ -145,7 +146,7 @@ def test_a_cost_that_is_undecided_cannot_be_accepted() -> None:
 def test_the_file_that_an_entry_belongs_in_is_the_one_that_was_asked_for() -> None:
     (action,) = actions(report(DRIFTED))
     assert action.accept_in == "gate/accepted.toml, or a file of your own (--accepted)"
-    own, stale = actions(report(DRIFTED, accepted_in="own/known.toml", stale=("own/known.toml:3: old",)))
+    own, stale = actions(report(DRIFTED, accepted_in="own/known.toml", entries=(entry_use(),)))
     assert (own.accept_in, stale.place) == ("own/known.toml", "own/known.toml")
     assert "to accept it, add to own/known.toml:" in markdown_text(report(DRIFTED, accepted_in="own/known.toml"))
 
@@ -230,9 +231,7 @@ def test_words_of_others_make_no_markup() -> None:
 def test_junit_has_a_test_for_every_cell_and_quantity() -> None:
     costs = speed(effect(SpeedVerdict.SLOWER), effect(SpeedVerdict.UNDECIDED, Quantity.IMPORT))
     skipped = effect(SpeedVerdict.SKIPPED, Quantity.MEMORY)
-    whole = Report(
-        (run(DRIFTED, costs, speed(skipped, batch=1), stale=("accepted.toml:3: old",)),), missing=("a cell",)
-    )
+    whole = Report((run(DRIFTED, costs, speed(skipped, batch=1)),), missing=("a cell",))
     root = ElementTree.fromstring(junit_text(whole))
     told = {test.get("name"): [child.tag for child in test] for test in root.iter("testcase")}
     assert told == {
@@ -240,9 +239,14 @@ def test_junit_has_a_test_for_every_cell_and_quantity() -> None:
         "steady state, batch 16": ["failure"],
         "import, batch 16": ["error"],
         "peak memory, batch 1": ["skipped"],
-        "entry 1": ["failure"],
         "a cell": ["error"],
     }
     counts = [(suite.get("tests"), suite.get("failures"), suite.get("errors")) for suite in root]
-    assert counts == [("4", "2", "1"), ("1", "1", "0"), ("1", "0", "1")]
+    assert counts == [("4", "2", "1"), ("1", "0", "1")]
     assert [child.get("type") for child in root.iter("error")] == ["UNDECIDED", "missing"]
+
+
+def test_junit_has_a_test_for_every_stale_entry() -> None:
+    root = ElementTree.fromstring(junit_text(report(numerics(), entries=(entry_use(),))))
+    (test,) = root.iterfind("testsuite[@name='accepted.toml']/testcase")
+    assert (test.get("name"), [child.get("type") for child in test]) == ("entry 1", ["stale"])
