@@ -126,11 +126,14 @@ def cells_of(runs: Iterable[Run]) -> list[Cell]:
     """What runs found, joined by upgrade, network and variant."""
     cells: dict[tuple[object, ...], Cell] = {}
     for run in runs:
-        for own in (*run.finding.numerics, *run.finding.speed):
+        found: list[Numerics | Speed] = [*run.finding.numerics, *run.finding.speed]
+        for own in found:
             key = (run.finding.sides.upgrade, own.network, own.variant)
             cell = cells.get(key) or Cell(run, own.network, own.variant, None, ())
-            both = replace(cell, numerics=own) if isinstance(own, Numerics) else replace(cell, speed=(*cell.speed, own))
-            cells[key] = both
+            if isinstance(own, Numerics):
+                cells[key] = replace(cell, numerics=own)
+            else:
+                cells[key] = replace(cell, speed=(*cell.speed, own))
     return list(cells.values())
 
 
