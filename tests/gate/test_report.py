@@ -13,7 +13,7 @@ from gate.advice import actions
 from gate.junit import junit_text
 from gate.markdown import markdown_text
 from gate.report import read, write
-from gate.results import Numerics, NumericVerdict, Quantity, Speed, SpeedVerdict
+from gate.results import LayerCost, Numerics, NumericVerdict, Quantity, Speed, SpeedVerdict
 from gate.table import rate_text, speed_text
 from gate.verdict import Report, title, void
 from spec.exits import Exit, InputError, NotRunError
@@ -104,6 +104,21 @@ def test_an_action_says_where_how_far_and_how_to_see_it_again() -> None:
     )
     says = "nox -s gate -- jax==0.9.2 jax==0.10.2 --spec alexnet --lowering native --numerics-only --part"
     assert action.command == says
+
+
+def test_a_slower_step_says_which_layers_lost_the_time() -> None:
+    layers = (
+        LayerCost("conv1", "conv", 0.1, 0.2),
+        LayerCost("norm1", "lrn", 0.06, 0.059),
+        LayerCost("conv2", "conv", 0.2, 0.5),
+        LayerCost("pool2", "max_pool", 0.004, 0.005),
+        LayerCost("fc6", "dense", 0.2, 0.07),
+    )
+    (action,) = actions(report(speed(effect(SpeedVerdict.SLOWER, estimate=1.4, layers=layers))))
+    said = "where: conv2 (conv) +150.0%, 200 → 500 ms; conv1 (conv) +100.0%, 100 → 200 ms; each layer alone"
+    assert said in action.what
+    (action,) = actions(report(speed(effect(SpeedVerdict.SLOWER, estimate=1.4, layers=layers[1:2]))))
+    assert "where: in no layer alone, so between them: copies, or fusion" in action.what
 
 
 def test_the_first_tap_that_moved_is_named_where_another_decides() -> None:
