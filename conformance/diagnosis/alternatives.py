@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from conformance.diagnosis.formulas import OF_BATCH, formulas
 from conformance.diagnosis.weights import other_tensors
-from conformance.diagnosis.wrong_values import wrong_values
+from conformance.diagnosis.wrong_values import changes, library_defaults
 from conformance.oracle import Tensors, evaluate, noise_scale
 from conformance.storage import operand, stored
 from conformance.windows import Array
@@ -139,9 +139,11 @@ def alternatives(asked: Asked, around: Surroundings) -> Iterator[Alternative]:
 
 
 def _fields(asked: Asked) -> Iterator[Alternative]:
-    for change, operator in wrong_values(asked.layer.operator):
-        if (own := asked.changed(operator)) is not None:
-            yield Alternative(change, own)
+    """Fields one by one, and those that are left to a library together."""
+    operator = asked.layer.operator
+    for change in (*changes(operator), *library_defaults(operator)):
+        if (own := asked.changed(operator.model_copy(update=dict(change.update)))) is not None:
+            yield Alternative(change.words, own)
 
 
 def _windows(asked: Asked) -> Iterator[Alternative]:

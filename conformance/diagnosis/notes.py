@@ -4,6 +4,7 @@ import tomllib
 from functools import cache
 from pathlib import Path
 
+from conformance.diagnosis.wrong_values import AND
 from spec.base import Part
 
 FILE = Path(__file__).with_name("notes.toml")
@@ -22,7 +23,11 @@ class Note(Part):
 
 
 def note(operator: str, change: str, framework: str) -> str:
-    """The fact that fits best, or nothing."""
+    """The fact that fits best, or nothing; of several fields, one a field."""
+    return " ".join(filter(None, (_note(operator, each, framework) for each in change.split(AND))))
+
+
+def _note(operator: str, change: str, framework: str) -> str:
     fitting = [each for each in notes() if each.operator == operator and change.startswith(each.change)]
     own = [each for each in fitting if each.framework == framework]
     return next((each.note for each in (*own, *fitting) if each.framework in ("", framework)), "")

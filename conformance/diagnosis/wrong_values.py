@@ -3,8 +3,11 @@
 A field that offers a choice, or is true or false, needs no entry here. Any other one needs one, or a test fails.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import product
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from itertools import combinations, product
+from operator import and_
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
@@ -16,11 +19,36 @@ PLACE = frozenset({*Operator.model_fields, "op"})
 #: Fields that the shapes of the weights say too: with any other value nothing fits.
 OF_WEIGHTS = frozenset({"out_channels", "in_features", "out_features", "conv.kernel"})
 
+#: Between the changes of several fields.
+AND = " and "
+
 Values = Callable[[Any], Iterable[Any]]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One field, or several, with other values."""
+
+    words: str
+    """`alpha_convention: mean`; of several, `alpha_convention: mean and k: 1`."""
+    fields: frozenset[str]
+    update: Mapping[str, Any]
+    """What else goes with them too."""
+
+    def __and__(self, other: "Change") -> "Change":
+        """Both at once."""
+        update = {**self.update, **other.update}
+        return Change(f"{self.words}{AND}{other.words}", self.fields | other.fields, update)
 
 
 def wrong_values(operator: AnyOperator) -> Iterator[tuple[str, AnyOperator]]:
     """The operator with one field changed, and that change in words: `alpha_convention: mean`; choices first."""
+    for change in changes(operator):
+        yield change.words, operator.model_copy(update=dict(change.update))
+
+
+def changes(operator: AnyOperator) -> Iterator[Change]:
+    """One field after the other, at what is often written instead; choices first."""
     fields = type(operator).model_fields
     for name, field in sorted(fields.items(), key=lambda each: _choices(each[1]) is None):
         if name in PLACE or not is_covered(operator.op, name, field):
@@ -29,7 +57,33 @@ def wrong_values(operator: AnyOperator) -> Iterator[tuple[str, AnyOperator]]:
         for value in _values_of(operator, name, field):
             if value != stated and value not in seen:
                 seen.append(value)
-                yield f"{name}: {shown(value)}", operator.model_copy(update=_update(operator, name, value))
+                yield _change(operator, name, value)
+
+
+def library_defaults(operator: AnyOperator) -> Iterator[Change]:
+    """What comes of leaving several fields to a library, which then takes its own values and convention."""
+    seen: list[frozenset[str]] = []
+    for own in DEFAULTS.get(operator.op, ()):
+        other = [(name, value) for name, value in own.convention.items() if getattr(operator, name) != value]
+        left_out = [(name, value) for name, value in own.left_out.items() if getattr(operator, name) != value]
+        for count in range(len(left_out) + 1):
+            for some in combinations(left_out, count):
+                parts = [_change(operator, *each) for each in (*other, *some)]
+                words = frozenset(part.words for part in parts)
+                if len(parts) > 1 and words not in seen:
+                    seen.append(words)
+                    yield reduce(and_, parts)
+
+
+def pairs(operator: AnyOperator) -> Iterator[Change]:
+    """Two fields changed at once."""
+    for one, other in combinations(changes(operator), 2):
+        if not one.update.keys() & other.update.keys():
+            yield one & other
+
+
+def _change(operator: AnyOperator, name: str, value: Any) -> Change:
+    return Change(f"{name}: {shown(value)}", frozenset({name}), _update(operator, name, value))
 
 
 def is_covered(op: str, name: str, field: FieldInfo) -> bool:
@@ -128,4 +182,28 @@ VALUES: dict[str, Values] = {
     "beta": lambda operator: (0.5, 0.75, 1.0, 0.25, 2.0, -operator.beta),
     "epsilon": lambda _: (1e-3, 1e-5, 1e-6, 1e-4, 1e-7, 1e-8, 1e-2, 2e-5, 1e-10, 1e-12, 0.0),
     "drop_probability": lambda operator: (1.0 - operator.drop_probability, *TENTHS, 0.25, 0.75),
+}
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What a library's operator is where little is stated."""
+
+    convention: Mapping[str, Any]
+    """What it is always."""
+    left_out: Mapping[str, Any]
+    """What each field is that is not stated."""
+
+
+#: Libraries' own values, by operator. Those of one field alone are among VALUES: ε of batch norm is 1e-5 in torch, ONNX
+#: and Caffe, 1e-3 in Keras and TensorFlow.
+DEFAULTS: dict[str, tuple[Defaults, ...]] = {
+    "lrn": (
+        # torch.nn.LocalResponseNorm(size, alpha=1e-4, beta=0.75, k=1); ONNX's LRN has the same, k called bias
+        Defaults({"alpha_convention": "mean"}, {"k": 1.0, "alpha": 1e-4, "beta": 0.75}),
+        # caffe.proto, LRNParameter: local_size 5, alpha 1, beta 0.75, k 1
+        Defaults({"alpha_convention": "mean"}, {"k": 1.0, "alpha": 1.0, "beta": 0.75, "n": 5}),
+        # tf.nn.local_response_normalization(input, depth_radius=5, bias=1, alpha=1, beta=0.5)
+        Defaults({"alpha_convention": "sum"}, {"k": 1.0, "alpha": 1.0, "beta": 0.5, "n": 11}),
+    ),
 }

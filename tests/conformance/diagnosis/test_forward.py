@@ -119,6 +119,19 @@ FAULTS: dict[str, tuple[str, Callable[[], Trace]]] = {
         "conv3",
         lambda: made("conv3", lambda _: narrow_reference().substitutes["conv3"]),
     ),
+    "alpha_convention: mean and k: 1": ("norm1", lambda: planted("norm1", alpha_convention="mean", k=1.0)),
+    "k: 1 and alpha: 1 and beta: 0.5 and n: 11": ("norm1", lambda: planted("norm1", n=11, k=1.0, alpha=1.0, beta=0.5)),
+    "n: 3 and k: 4": ("norm1", lambda: planted("norm1", n=3, k=4.0)),
+    "bias: false and pads: [1, 2, 3, 2]": ("conv2", lambda: planted("conv2", pads=(1, 2, 3, 2), bias=False)),
+    "k: about 1.5": ("norm1", lambda: planted("norm1", k=1.5)),
+    "alpha: about 0.0003": ("norm2", lambda: planted("norm2", alpha=3e-4)),
+    "beta: about 0.6": ("norm1", lambda: planted("norm1", beta=0.6)),
+    "drop_probability: about 0.35": ("drop6", lambda: planted("drop6", drop_probability=0.35)),
+    "operator: leaky, slope about 0.02": (
+        "relu3",
+        lambda: made("relu3", lambda y: np.where(read("relu3") > 0, y, 0.02 * read("relu3"))),
+    ),
+    "output: times about 1.01": ("conv3", lambda: made("conv3", lambda y: y * 1.01)),
     "precision: tf32": ("conv4", lambda: rounded("conv4", "tf32")),
     "precision: bf16": ("fc6", lambda: rounded("fc6", "bf16")),
     "precision: float16 result": ("fc6", lambda: made("fc6", lambda y: y.astype(np.float16))),
@@ -240,6 +253,24 @@ def test_a_dense_layer_and_a_softmax_are_explained(
     found = diagnosed(own, local_results(own, trace, caps()), trace, caps())
     (result,) = [each for each in found if each.tried is not None]
     assert (result.tap, result.explanations[0].change) == (tap, change)
+
+
+def test_an_epsilon_between_the_usual_ones_is_found() -> None:
+    network, expected = branches(), branched_reference()
+    (layer,) = [own for own in network.with_operator("norm", epsilon=0.05).layers if own.name == "norm"]
+    value = evaluate(layer, expected.local["norm"].inputs, expected.tensors)
+    trace = local_trace(expected) | {"norm": value.astype(np.float32)}
+    own = subject(network, expected)
+    (found,) = [each for each in diagnosed(own, local_results(own, trace, caps()), trace, caps()) if each.tried]
+    assert found.explanations[0].change == "epsilon: about 0.05"
+
+
+def test_two_fields_have_the_facts_of_both() -> None:
+    (said, *_) = sentences(first_of(planted("norm1", alpha_convention="mean", k=1.0))[1].fields())
+    assert said.endswith(
+        "LocalResponseNorm divides alpha by size. 1 is the default of k in torch and of bias in "
+        "TensorFlow and ONNX; the paper has 2."
+    )
 
 
 def test_the_sentence_names_the_fact_of_the_framework_that_failed() -> None:
