@@ -2,19 +2,22 @@
 
 With `--base REF` the state before is that of a git revision, whose requirement files are written below `--into`. Prints
 JSON, one entry a framework and file: `framework`, `file`, the two sides to compare (`baseline`, `candidate`: paths of
-requirement files) and `packages`, what changed. An update that changes no framework prints `[]`.
+requirement files) and `packages`, what changed, and lines that are no packages. An update that changes no framework
+prints `[]`.
 """
 
 import fnmatch
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gate.packages import FRAMEWORK_OF
-from gate.requirement_file import requirements_of
+from gate.packages import FRAMEWORK_OF, Asked, differing, of_file
+from gate.requirement_file import included_by, others_of, requirements_of
 from impls.frameworks import FRAMEWORKS, FrameworkName
 from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, end, one_line
@@ -44,35 +47,62 @@ def updates(before: Path, after: Path, patterns: Sequence[str] = PATTERNS) -> li
 
     A file that either side lacks has nothing to be compared with.
     """
+    for folder in (before, after):
+        if not folder.is_dir():
+            raise InputError(f"{str(folder)!r:.200}: expected a folder with requirement files, found none")
     found = []
-    for name in _requirement_files(after, patterns):
-        if (before / name).is_file():
-            changed = _changed_packages(before / name, after / name)
-            for framework in _frameworks(before / name, after / name, changed):
-                found.append(Update(framework, name, str(before / name), str(after / name), tuple(sorted(changed))))
+    for name in _requirement_files(before, patterns):
+        if (after / name).is_file():
+            old, new = of_file("baseline", before / name), of_file("candidate", after / name)
+            changed = differing(old, new)
+            others = set(others_of(before / name)) ^ set(others_of(after / name))
+            for framework in _frameworks(old, new, changed, bool(others)):
+                packages = (*sorted(changed), *sorted(others))
+                found.append(Update(framework, name, old.label, new.label, packages))
     return found
 
 
 def check_out(reference: str, repository: Path, into: Path, patterns: Sequence[str] = PATTERNS) -> Path:
-    """Write the requirement files of a git revision below `into`; raises InputError and NotRunError."""
+    """Write the requirement files of a git revision below `into`, and what they include or are a link to.
+
+    Returns the folder that stands for `repository`; raises InputError and NotRunError.
+    """
     commit = _git(repository, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}").strip()
-    folder = into / commit
-    for name in _git(repository, "ls-tree", "-r", "-z", "--name-only", commit).split("\0"):
-        if name and _matches(name, patterns):
-            try:
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                (folder / name).write_text(_git(repository, "show", f"{commit}:{name}"), encoding="utf-8")
-            except OSError as error:
-                raise NotRunError(f"{folder / name} could not be written: {error}") from None
-    return folder
+    top = Path(_git(repository, "rev-parse", "--show-toplevel").removesuffix("\n"))
+    own = _git(repository, "rev-parse", "--show-prefix").removesuffix("\n")
+    folder = (into / commit).absolute()
+    tree = set(filter(None, _git(top, "ls-tree", "-r", "-z", "--name-only", commit).split("\0")))
+    wanted = {name for name in tree if name.startswith(own) and _matches(name.removeprefix(own), patterns)}
+    written: set[str] = set()
+    try:
+        (folder / own).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as scratch:
+            index = {"GIT_INDEX_FILE": str(Path(scratch, "index"))}
+            _git(top, "read-tree", commit, settings=index)
+            while wanted:
+                names = "".join(f"{name}\0" for name in sorted(wanted))
+                _git(top, "checkout-index", "-f", "-z", "--stdin", f"--prefix={folder}/", settings=index, given=names)
+                written |= wanted
+                reached = {other for name in wanted for other in _reached(folder, name)}
+                wanted = reached & tree - written
+    except OSError as error:
+        raise NotRunError(f"{folder} could not be written: {error}") from None
+    return into / commit / own
+
+
+def _reached(folder: Path, name: str) -> list[str]:
+    """What a file is a link to, or includes, as git calls it."""
+    path = folder / name
+    try:
+        others = [str(path.readlink())] if path.is_symlink() else included_by(path)
+    except InputError:  # no text: where it is compared, that says so
+        return []
+    return [os.path.normpath(Path(name).parent / other) for other in others]
 
 
 def _requirement_files(folder: Path, patterns: Sequence[str]) -> list[str]:
-    if not folder.is_dir():
-        raise InputError(f"{str(folder)!r:.200}: expected a folder with requirement files, found none")
-    names = (path.relative_to(folder) for path in folder.rglob("*.txt") if path.is_file())
-    visible = (name for name in names if not any(part.startswith(".") or part == "build" for part in name.parts))
-    return sorted(name.as_posix() for name in visible if _matches(name.as_posix(), patterns))
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if _matches(name, patterns))
 
 
 def _matches(name: str, patterns: Sequence[str]) -> bool:
@@ -80,20 +110,23 @@ def _matches(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatch.fnmatchcase(name if "/" in pattern else last, pattern) for pattern in patterns)
 
 
-def _changed_packages(before: Path, after: Path) -> set[str]:
-    old, new = requirements_of(before), requirements_of(after)
-    return {name for name in old.keys() | new.keys() if old.get(name) != new.get(name)}
+def _require_found(patterns: Sequence[str], folders: Sequence[Path]) -> None:
+    """Raise InputError for a pattern that is the name of no file."""
+    for pattern in patterns:
+        if not any(_requirement_files(folder, [pattern]) for folder in folders):
+            raise InputError(f"--files: expected names of requirement files, found none that matches {pattern!r:.200}")
 
 
-def _frameworks(before: Path, after: Path, changed: set[str]) -> list[FrameworkName]:
-    """The frameworks to gate: those that changed themselves, or stand in the file upon a package that changed."""
-    held = [{FRAMEWORK_OF[name] for name in requirements_of(path) if name in FRAMEWORK_OF} for path in (before, after)]
-    own = {FRAMEWORK_OF[name] for name in changed if name in FRAMEWORK_OF}
+def _frameworks(before: Asked, after: Asked, changed: set[str], others: bool) -> list[FrameworkName]:
+    """The frameworks to gate, of those in both files.
+
+    Those that changed themselves or stand upon a package that changed; of `others`, which are no packages, all.
+    """
+    held = [{FRAMEWORK_OF[name] for name in side.requirements if name in FRAMEWORK_OF} for side in (before, after)]
     return [
         framework
         for framework in FRAMEWORKS
-        if framework in held[0] & held[1]
-        and (framework in own or any(_stands_upon(framework, name) for name in changed))
+        if framework in held[0] & held[1] and (others or any(_stands_upon(framework, name) for name in changed))
     ]
 
 
@@ -104,10 +137,14 @@ def _stands_upon(framework: FrameworkName, package: str) -> bool:
     return package in requirements_of(ROOT / "requirements" / f"{framework}.txt") or package.startswith(_CUDA)
 
 
-def _git(repository: Path, *arguments: str) -> str:
+def _git(repository: Path, *arguments: str, settings: Mapping[str, str] | None = None, given: str = "") -> str:
     try:
         done = subprocess.run(
-            ["git", "-C", str(repository), *arguments], stdin=subprocess.DEVNULL, capture_output=True, check=False
+            ["git", "-C", str(repository), *arguments],
+            env=os.environ | (settings or {}),
+            input=given.encode("utf-8", errors="surrogateescape"),
+            capture_output=True,
+            check=False,
         )
     except OSError as error:
         raise NotRunError(f"git could not be run: {error}") from None
@@ -116,7 +153,7 @@ def _git(repository: Path, *arguments: str) -> str:
         raise InputError(
             f"{repository}: git {' '.join(arguments)}: {said}; a shallow checkout lacks it: fetch-depth: 0"
         )
-    return done.stdout.decode("utf-8", errors="replace")
+    return done.stdout.decode("utf-8", errors="surrogateescape")
 
 
 def main(arguments: list[str]) -> Exit:
@@ -140,7 +177,9 @@ def main(arguments: list[str]) -> Exit:
         before, after = folders
     else:
         raise InputError(f"expected BEFORE_DIR and AFTER_DIR, or --base REF, found {len(folders)} folders")
-    json.dump([asdict(update) for update in updates(before, after, patterns)], sys.stdout)
+    found = updates(before, after, patterns)
+    _require_found(options.files or (), (before, after))
+    json.dump([asdict(update) for update in found], sys.stdout)
     print()
     return Exit.PASSED
 

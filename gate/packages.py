@@ -118,7 +118,7 @@ def parse(name: str, text: str) -> Asked:
     path = Path(text)
     if path.suffix in (".txt", ".in") or (path.is_file() and "==" not in text):
         require_requirements(path)
-        return Asked(name, text, requirements_of(path), constraints_of(path), file=path)
+        return of_file(name, path)
     if not words:
         raise InputError(f"{name}: expected {_EXAMPLES}, found nothing")
     found: dict[str, Requirement] = {}
@@ -129,6 +129,11 @@ def parse(name: str, text: str) -> Asked:
             raise InputError(f"{name}: expected {package} once, found it twice in {text!r:.200}")
         found[package] = requirement
     return Asked(name, " ".join(words), found)
+
+
+def of_file(name: str, path: Path) -> Asked:
+    """A side that is a requirement file; raises InputError."""
+    return Asked(name, str(path), requirements_of(path), constraints_of(path), file=path)
 
 
 def framework_of(packages: Iterable[str], asked: str | None) -> FrameworkName:

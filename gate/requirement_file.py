@@ -14,7 +14,8 @@ from packaging.utils import InvalidWheelFilename, canonicalize_name, parse_wheel
 
 from spec.exits import Exit, InputError, end, one_line
 
-_INCLUDE = re.compile(r"(-r|-c|--requirement(?=[\s=])|--constraint(?=[\s=]))[\s=]*(\S+)")
+#: Another file; one at an address is left to the installer.
+_INCLUDE = re.compile(r"(-r|-c|--requirement(?=[\s=])|--constraint(?=[\s=]))[\s=]*(?![a-z]+://)(\S+)")
 _CONSTRAINTS = ("-c", "--constraint")
 
 #: What the address or the path of a package has, and no requirement does.
@@ -50,6 +51,11 @@ def contents_of(path: Path) -> list[tuple[bool, str]]:
 def files_of(path: Path) -> list[Path]:
     """The file, and the files that it includes, constraints too; raises InputError."""
     return [file.path for file in _files(path)]
+
+
+def included_by(path: Path) -> list[str]:
+    """What a file names that it includes, whether it is there or not; raises InputError."""
+    return [include[2] for include in map(_INCLUDE.match, (line for _, line in _lines(_text(path)))) if include]
 
 
 def require_requirements(path: Path) -> None:
@@ -105,19 +111,22 @@ class _File:
 
 def _files(path: Path, is_constraint: bool = False, within: frozenset[Path] = frozenset()) -> Iterator[_File]:
     """A file and those that it includes, none of them within itself; raises InputError."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{str(path)!r:.200}: expected a requirement file, found none that can be read: {error}"
-        ) from None
-    lines = tuple(_lines(text))
+    lines = tuple(_lines(_text(path)))
     yield _File(path, tuple((number, line) for number, line in lines if not _INCLUDE.match(line)), is_constraint)
     within |= {path.resolve()}
     for include in filter(None, (_INCLUDE.match(line) for _, line in lines)):
         other = path.parent / include[2]
         if other.resolve() not in within:
             yield from _files(other, is_constraint or include[1] in _CONSTRAINTS, within)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{str(path)!r:.200}: expected a requirement file, found none that can be read: {error}"
+        ) from None
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:

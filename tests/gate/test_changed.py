@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -61,9 +62,7 @@ def git(folder: Path, *arguments: str) -> None:
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     folder = write(tmp_path / "repository", jax=JAX)
-    git(folder, "init", "--quiet", "--initial-branch=main")
-    git(folder, "add", ".")
-    git(folder, "commit", "--quiet", "--message=before")
+    committed(folder)
     return write(folder, jax=JAX.replace("0.9.2", "0.10.2"))
 
 
@@ -75,6 +74,118 @@ def test_the_state_before_may_be_a_git_revision(
     assert update["framework"] == "jax"
     assert Path(update["baseline"]).read_text(encoding="utf-8") == JAX
     assert Path(update["baseline"]).is_relative_to(tmp_path / "into")
+
+
+#: Files of a layout before, what of them is changed, and what is listed: framework and packages.
+LAYOUTS: dict[str, tuple[dict[str, str], dict[str, str], list[tuple[str, list[str]]]]] = {
+    "constraints": (
+        {"requirements.txt": "jax\n-c constraints.txt\n", "constraints.txt": "jax==1.0\n"},
+        {"constraints.txt": "jax==2.0\n"},
+        [("jax", ["jax"])],
+    ),
+    "an included file": (
+        {"requirements.txt": "-r deps/base.txt\n", "deps/base.txt": "-r more.lock\n", "deps/more.lock": "jax==1.0\n"},
+        {"deps/more.lock": "jax==2.0\n"},
+        [("jax", ["jax"])],
+    ),
+    "a folder called build": (
+        {"build/requirements.txt": "jax==1.0\n"},
+        {"build/requirements.txt": "jax==2.0\n"},
+        [("jax", ["jax"])],
+    ),
+    "a hidden folder": (
+        {".ci/requirements.txt": "jax==1.0\n"},
+        {".ci/requirements.txt": "jax==2.0\n"},
+        [("jax", ["jax"])],
+    ),
+    "another index": (
+        {"requirements.txt": "--index-url https://a.example\njax==1.0\n"},
+        {"requirements.txt": "--index-url https://b.example\njax==1.0\n"},
+        [("jax", ["--index-url https://a.example", "--index-url https://b.example"])],
+    ),
+    "a wheel's address": (
+        {"requirements.txt": "torch==2.14.1\n"},
+        {"requirements.txt": "https://a.example/torch-2.15.0-py3-none-any.whl\n"},
+        [("torch", ["torch"])],
+    ),
+    "constraints at an address": (
+        {"requirements.txt": "-c https://a.example/1.txt\njax\n"},
+        {"requirements.txt": "-c https://a.example/1.txt\njax  # why\n"},
+        [],
+    ),
+}
+
+
+def written(folder: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
+
+
+def committed(folder: Path) -> None:
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=before")
+
+
+def listed(*arguments: str | Path, capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    assert main([*map(str, arguments)]) is Exit.PASSED
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_bump_is_seen_wherever_a_requirement_file_has_it(
+    layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before, changes, expected = LAYOUTS[layout]
+    folder = written(tmp_path / "repository", before)
+    committed(folder)
+    written(folder, changes)
+    found = listed("--base", "main", "--into", tmp_path / "into", folder, capsys=capsys)
+    assert [(update["framework"], update["packages"]) for update in found] == expected
+    for update in found:
+        assert Path(update["baseline"]).read_text(encoding="utf-8") == before[update["file"]]
+
+
+def test_a_link_to_a_file_that_was_bumped_is_an_update(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = written(tmp_path / "repository", {"locks/linux.lock": "jax==1.0\n"})
+    (folder / "requirements.txt").symlink_to("locks/linux.lock")
+    committed(folder)
+    written(folder, {"locks/linux.lock": "jax==2.0\n"})
+    (update,) = listed("--base", "main", "--into", tmp_path / "into", folder, capsys=capsys)
+    assert Path(update["baseline"]).read_text(encoding="utf-8") == "jax==1.0\n"
+
+
+def test_a_folder_within_a_repository_is_compared_with_what_it_includes_from_outside(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    top = {"base.txt": "jax==1.0\n", "own/requirements.txt": "-r ../base.txt\n", "other/requirements.txt": "jax==1\n"}
+    folder = written(tmp_path / "repository", top)
+    committed(folder)
+    written(folder, {"base.txt": "jax==2.0\n", "other/requirements.txt": "jax==2\n"})
+    (update,) = listed("--base", "main", "--into", tmp_path / "into", folder / "own", capsys=capsys)
+    assert (update["file"], update["packages"]) == ("requirements.txt", ["jax"])
+
+
+def test_what_was_written_of_an_earlier_revision_is_no_requirement_file(
+    repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        found = listed("--base", "main", "--into", repository / "build" / "gate", repository, capsys=capsys)
+        assert [update["file"] for update in found] == ["requirements/jax.txt"]
+
+
+def test_names_of_files_may_be_said_and_have_to_be_those_of_some(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = written(tmp_path / "before", {"reqs.in": "jax==1.0\n"})
+    after = written(tmp_path / "after", {"reqs.in": "jax==2.0\n", "new.in": "torch\n"})
+    (update,) = listed("--files", "reqs.in", "--files", "new.in", before, after, capsys=capsys)
+    assert (update["file"], update["framework"]) == ("reqs.in", "jax")
+    with pytest.raises(InputError, match=r"--files: expected names of requirement files, found none .*'deps\.in'"):
+        main(["--files", "reqs.in", "--files", "deps.in", str(before), str(after)])
 
 
 def test_a_revision_that_is_not_there_is_one_line(repository: Path, tmp_path: Path) -> None:
