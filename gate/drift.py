@@ -11,7 +11,7 @@ from conformance.diagnosis.words import sentences
 from conformance.matrix import words
 from conformance.measure import UNIT, precision_class
 from conformance.results import Check
-from gate.pairing import errored, paired
+from gate.pairing import FORWARD, errored, paired
 from gate.reported import Reported, ReportedResult, require_cases, require_network
 from gate.results import BY_ITSELF, Numerics, NumericVerdict, TapDrift
 from impls.frameworks import Variant
@@ -104,6 +104,12 @@ def _judged(
     if own.lost:
         return Numerics(network, variant, NumericVerdict.ERRORED, None, (), cases, own.lost)
     taps = _with_causes([_tap(pairs) for pairs in own.taps])
+    forward = [pair for pairs in own.taps for pair in pairs if pair[0].check in FORWARD]
+    if not any((was.digest and new.digest) or new.failed for was, new in forward):
+        both = forward and all(was.outcome == new.outcome == "skipped" for was, new in forward)
+        verdict = NumericVerdict.SKIPPED if both else NumericVerdict.ERRORED
+        why = next((was.message or new.message for was, new in forward), "neither side has a forward pass")
+        return Numerics(network, variant, verdict, None, tuple(taps), cases, f"{NOTHING}: {why}")
     numerics = Numerics(network, variant, overall(taps), _first_moved(taps), tuple(taps), cases, left_out=own.left_out)
     return replace(numerics, reason=reason_of(numerics))
 
@@ -111,7 +117,8 @@ def _judged(
 def reason_of(numerics: Numerics) -> str:
     """The verdict in a line: where to look, and what it is."""
     tap, first = numerics.decided_by, numerics.first_moved
-    checked = f"{len(numerics.taps)} checks of taps in {numerics.cases} cases"
+    same = sum(tap.verdict is NumericVerdict.IDENTICAL for tap in numerics.taps)
+    checked = f"{same} checks of taps in {numerics.cases} cases"
     if tap is None or numerics.verdict is NumericVerdict.IDENTICAL:
         return f"the same bits in {checked}" + _asides(numerics)
     said = f"{tap.tap} ({_what(tap)}): {tap.change}" + (f": {tap.message}" if tap.message else "")
@@ -128,10 +135,16 @@ def _asides(numerics: Numerics) -> str:
     """What failed before and fails still: named, so that nobody blames the upgrade. And what was not compared."""
     own = [tap.tap for tap in numerics.taps if tap.message.startswith(FAILED_BEFORE)]
     said = f"; not from this upgrade: {', '.join(dict.fromkeys(own))} failed before too" if own else ""
+    none = [f"{tap.tap} ({_what(tap)})" for tap in numerics.taps if tap.change == NOTHING]
+    more = f" and {len(none) - MOST_NAMED} more" if len(none) > MOST_NAMED else ""
+    said += f"; {NOTHING} at {', '.join(none[:MOST_NAMED])}{more}" if none else ""
     return said + (f"; gradients were not compared: {numerics.left_out}" if numerics.left_out else "")
 
 
 FAILED_BEFORE = "failed before too"
+NOTHING = "nothing to compare with"
+#: So many taps that have nothing are named.
+MOST_NAMED = 3
 
 
 def _tap(pairs: Sequence[tuple[ReportedResult, ReportedResult]]) -> TapDrift:
@@ -221,8 +234,8 @@ def _not_comparable(tap: TapDrift, pairs: Sequence[tuple[ReportedResult, Reporte
         message = next(new.message for _, new in pairs if not new.digest)
         return replace(tap, verdict=NumericVerdict.ERRORED, change="cannot be compared any more", message=message)
     if any(new.failed for _, new in pairs):
-        return replace(tap, change="nothing to compare with", message=_old_failures(pairs))
-    return replace(tap, change="nothing to compare with", message=next(was.message for was, _ in pairs))
+        return replace(tap, change=NOTHING, message=_old_failures(pairs))
+    return replace(tap, change=NOTHING, message=next(was.message for was, _ in pairs))
 
 
 def _within_caps(tap: TapDrift, noise: _Noise | None) -> TapDrift:

@@ -36,13 +36,16 @@ def errored(results: Sequence[ReportedResult]) -> ReportedResult | None:
 
 
 def paired(before: Sequence[ReportedResult], after: Sequence[ReportedResult]) -> Paired:
-    """Pair what both sides have; a case that the candidate was not asked for is no loss."""
+    """Pair what both sides have; a case that the candidate was not asked for is no loss.
+
+    What the baseline lacks forward is paired with a result that was skipped: nothing passes because it is not there.
+    """
     old = {(own.check, own.tap, own.case): own for own in before if own.check in COMPARED}
     new = {(own.check, own.tap, own.case): own for own in after if own.check in COMPARED}
     taps: dict[tuple[str, str], list[Pair]] = {}
     for key, own in new.items():
-        if key in old:
-            taps.setdefault(key[:2], []).append((old[key], own))
+        if key in old or own.check in FORWARD:
+            taps.setdefault(key[:2], []).append((old.get(key) or _lacking(own), own))
     asked = {(_is_training(own), own.case) for own in after if _matters(own)}
     lost = next((own for key, own in old.items() if key not in new and (_is_training(own), own.case) in asked), None)
     expected = f"expected the {lost.check} check of {lost.tap!r} that the baseline has, found none" if lost else ""
@@ -51,6 +54,12 @@ def paired(before: Sequence[ReportedResult], after: Sequence[ReportedResult]) ->
         lost=f"candidate, {lost.case}: {expected}" if lost else "",
         left_out=_left_out(before, after) if not any(check in GRADIENTS for check, _ in taps) else "",
     )
+
+
+def _lacking(own: ReportedResult) -> ReportedResult:
+    """What stands for the baseline where it has no such result."""
+    nothing = dict.fromkeys(("noise_rms", "noise_max", "effective_bits", "worst", "rms", "repeatable", "repeat_rms"))
+    return own.model_copy(update={**nothing, "outcome": "skipped", "digest": "", "message": "the baseline lacks it"})
 
 
 def _left_out(before: Sequence[ReportedResult], after: Sequence[ReportedResult]) -> str:

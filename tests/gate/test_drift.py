@@ -1,6 +1,7 @@
 """How the numbers moved: each verdict from reports that differ in one known way."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from conformance.measure import UNIT
 from gate.drift import BENIGN_RATIO, CHANCE, by_chance, judge
-from gate.results import GRADIENTS, Numerics, NumericVerdict, TapDrift
-from spec.exits import InputError
+from gate.results import GRADIENTS, Finding, Numerics, NumericVerdict, TapDrift
+from spec.exits import Exit, InputError
+from tests.gate.findings import SIDES
 from tests.gate.reports import CASES, Change, Fields, at, both, identical, noisier, reported
 
 SAME: Change = lambda fields: fields  # noqa: E731
@@ -296,7 +298,41 @@ def test_local_checks_that_neither_side_has_are_skipped_and_the_rest_is_judged(d
     found = drift(none, none)
     assert found.verdict == NumericVerdict.IDENTICAL
     assert (tap(found, "norm1").verdict, tap(found, "norm1").message) == (NumericVerdict.SKIPPED, "cannot")
+    said = "the same bits in 6 checks of taps in 10 cases; nothing to compare with at norm1 (lrn, local)"
+    assert found.reason == said
     assert drift(none).verdict == NumericVerdict.ERRORED
+    assert drift(before=none).reason == said
+
+
+def test_a_tap_that_the_baseline_lacks_is_named_and_not_called_identical(drift: Any) -> None:
+    lacking = lambda fields: None if fields["tap"] == "norm1" else fields  # noqa: E731
+    found = drift(before=lacking)
+    says = "the same bits in 5 checks of taps in 10 cases; nothing to compare with at norm1 (lrn, local), norm1 ("
+    assert found.verdict == NumericVerdict.IDENTICAL
+    assert found.reason.startswith(says)
+    wrong = drift(failing("norm1", 1e5, effective_bits=3.0), lacking)
+    assert (wrong.verdict, wrong.decided_by.tap) == (NumericVerdict.DIVERGED, "norm1")
+
+
+def skipped(fields: Fields) -> Fields:
+    """A result that was skipped by name."""
+    nothing = dict.fromkeys(("rms", "noise_rms", "noise_max", "worst", "effective_bits"))
+    return fields | nothing | {"outcome": "skipped", "digest": "", "message": "unsupported: no"}
+
+
+def test_a_baseline_that_was_skipped_leaves_nothing_to_compare_and_does_not_pass(drift: Any) -> None:
+    found = drift(before=skipped)
+    assert (found.verdict, found.reason) == (NumericVerdict.ERRORED, "nothing to compare with: unsupported: no")
+    beside = replace(drift(), network="another")
+    assert Finding(SIDES, (found, beside), (), None, {}).exit is Exit.NOT_RUN
+
+
+def test_what_is_skipped_by_name_on_both_sides_is_skipped(drift: Any) -> None:
+    found = drift(skipped, skipped)
+    assert (found.verdict, found.reason) == (NumericVerdict.SKIPPED, "nothing to compare with: unsupported: no")
+    beside = replace(drift(), network="another")
+    assert Finding(SIDES, (found, beside), (), None, {}).exit is Exit.PASSED
+    assert Finding(SIDES, (found,), (), None, {}).exit is Exit.NOT_RUN
 
 
 @pytest.mark.parametrize(
