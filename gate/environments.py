@@ -70,12 +70,14 @@ def prepare(
     candidate_python: str | None = None,
     baseline_side: Side | None = None,
     framework: str | None = None,
+    fresh: bool = False,
     progress: Progress,
 ) -> Sides:
     """Both environments, made where they are missing; raises InputError and NotRunError.
 
     `sides` are those of BASELINE and CANDIDATE that no interpreter and no report stands for. `framework` says under
     which framework what differs is used, where that is not plain from its packages (`numpy==2.3.5 numpy==2.4.6`).
+    `fresh`: what was resolved before is resolved anew.
     """
     baseline, candidate = asked_sides(
         sides, baseline_python=baseline_python, candidate_python=candidate_python, baseline_side=baseline_side
@@ -90,7 +92,7 @@ def prepare(
     missing = [side for side in (baseline, candidate) if not side.is_there]
     if missing:
         installed = next(iter(there.values())).packages if there else None
-        files = resolve(missing, chosen, installed, progress)
+        files = resolve(missing, chosen, installed, progress, fresh)
         with ThreadPoolExecutor(2) as pool:
             made = pool.map(lambda side, file: _made(side, file, chosen, progress), missing, files)
             there |= {side.name: side for side in made}

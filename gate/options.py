@@ -47,7 +47,7 @@ def parsed(arguments: list[str]) -> Namespace:
     parser.add_argument(
         "--part", action="store_true", help="one cell of several: an acceptance that it does not need is not stale"
     )
-    parser.add_argument("--fresh", action="store_true", help="measure anew what a stopped run of the same had finished")
+    parser.add_argument("--fresh", action="store_true", help="go on from no stopped run, and resolve versions anew")
     parser.add_argument(
         "--ray", nargs="?", metavar="ADDRESS",
         help="each cell of `gate list` as a task of Ray, on the cluster there; without an address on this machine",

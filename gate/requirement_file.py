@@ -53,6 +53,12 @@ def files_of(path: Path) -> list[Path]:
     return [file.path for file in _files(path)]
 
 
+def is_pinned(path: Path) -> bool:
+    """Whether each line is the exact version of a package, which is the same on every day; raises InputError."""
+    found = [_parsed(line) for _, line in contents_of(path)]
+    return all(requirement is not None and _is_pin(requirement) for requirement in found)
+
+
 def included_by(path: Path) -> list[str]:
     """What a file names that it includes, whether it is there or not; raises InputError."""
     return [include[2] for include in map(_INCLUDE.match, (line for _, line in _lines(_text(path)))) if include]
@@ -94,6 +100,11 @@ def _parsed(line: str) -> Requirement | None:
         return Requirement(text)
     except (InvalidRequirement, InvalidWheelFilename):
         return None
+
+
+def _is_pin(requirement: Requirement) -> bool:
+    versions = list(requirement.specifier)
+    return [own.operator for own in versions] == ["=="] and not versions[0].version.endswith("*")
 
 
 def _requirement(line: str) -> str:

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from gate.packages import FRAMEWORK_OF, Asked, provided_by
-from gate.requirement_file import contents_of, requirements_of
+from gate.requirement_file import contents_of, is_pinned, requirements_of
 from impls.environments import Progress, for_uv, place, uv_command
 from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError, one_line, shortened
@@ -34,21 +34,26 @@ _CONCLUSION = ", we can conclude that your requirements are unsatisfiable."
 
 
 def resolve(
-    asked: Sequence[Asked], framework: FrameworkName, installed: Mapping[str, str] | None, progress: Progress
+    asked: Sequence[Asked],
+    framework: FrameworkName,
+    installed: Mapping[str, str] | None,
+    progress: Progress,
+    fresh: bool = False,
 ) -> list[Path]:
     """A requirement file of exact pins for each of `asked`, one side or both; raises InputError and NotRunError.
 
     What nobody asked for is kept as it is on the other side: `installed`, where that exists already, else the pins of
-    requirements/<framework>.txt.
+    requirements/<framework>.txt. What was resolved before is used again where a side is exact versions only, and not
+    with `fresh`: what else it may mean is another thing on another day.
     """
     inputs = [_inputs(side, asked, framework, installed is None) for side in asked]
     pins = _own_left_out(installed) if installed is not None else _pins(framework)
     if len(asked) == 1:
-        return [_compiled(asked[0], inputs[0], pins, framework, progress)]
-    first = _compiled(asked[0], inputs[0], pins, framework, progress)
-    second = _compiled(asked[1], inputs[1], _lines(first), framework, progress)
+        return [_compiled(asked[0], inputs[0], pins, framework, progress, fresh)]
+    first = _compiled(asked[0], inputs[0], pins, framework, progress, fresh)
+    second = _compiled(asked[1], inputs[1], _lines(first), framework, progress, fresh)
     # What the candidate had to move may suit the baseline too: then they need not differ in it.
-    again = _compiled(asked[0], inputs[0], _lines(second), framework, progress)
+    again = _compiled(asked[0], inputs[0], _lines(second), framework, progress, fresh)
     closer = min((first, again), key=lambda path: len(set(_lines(path)) ^ set(_lines(second))))
     return [closer, second]
 
@@ -96,19 +101,28 @@ def _lines(path: Path) -> list[str]:
 
 
 def _compiled(
-    side: Asked, inputs: Sequence[str], preferences: Sequence[str], framework: FrameworkName, progress: Progress
+    side: Asked,
+    inputs: Sequence[str],
+    preferences: Sequence[str],
+    framework: FrameworkName,
+    progress: Progress,
+    fresh: bool,
 ) -> Path:
-    """The file of exact pins, from an earlier run where the inputs are the same; raises InputError and NotRunError."""
+    """The file of exact pins, where they can only be the same from an earlier run; raises InputError and NotRunError.
+
+    `preferences` are what it is to have of other packages; of a framework that it asks for, the side alone decides.
+    """
     uv = uv_command()
     if not uv:
         raise NotRunError("expected uv, which resolves both sides alike, found none; install requirements/gate.txt")
     environment = for_uv(os.environ)
+    preferences = [line for line in preferences if not _is_asked_framework(line, side)]
     settings = [f"{name}={environment.get(name, '')}" for name in _PLACES]
     contents = contents_of(side.file) if side.file else []
     known = [sys.version, sysconfig.get_platform(), settings, inputs, contents, preferences]
     digest = hashlib.sha256(json.dumps(known).encode()).hexdigest()[:12]
     path = place() / f"{framework}-{digest}.txt"
-    if path.is_file():
+    if path.is_file() and not fresh and (side.file is None or is_pinned(side.file)):
         return path
     progress(f"{side.name}: resolving {side.label}")
     try:
@@ -131,6 +145,11 @@ def _compiled(
     except OSError as error:
         raise NotRunError(f"{side.name}: {side.label} could not be resolved: {error}") from None
     return path
+
+
+def _is_asked_framework(pin: str, side: Asked) -> bool:
+    name = canonicalize_name(pin.partition("==")[0])
+    return name in FRAMEWORK_OF and name in side.requirements
 
 
 def _failure(side: Asked, stderr: str) -> InputError | NotRunError:

@@ -63,6 +63,7 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         candidate_python=options.candidate_python,
         baseline_side=stored,
         framework=framework,
+        fresh=options.fresh,
         progress=tell,
     )
     sides = sides if stored is None else known_alone(sides)

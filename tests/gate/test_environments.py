@@ -49,7 +49,7 @@ def versions(side: Side) -> dict[str, str]:
     return {name: version for name, version in side.packages.items() if name != "python"}
 
 
-def said(*sides: str, **options: str | Side) -> tuple[Sides, list[str]]:
+def said(*sides: str, **options: str | bool | Side) -> tuple[Sides, list[str]]:
     lines: list[str] = []
     return prepare(sides, progress=lines.append, **options), lines  # type: ignore[arg-type]
 
@@ -119,6 +119,28 @@ def test_the_second_time_nothing_is_resolved_or_made(place: Path, monkeypatch: p
     monkeypatch.setenv("PIP_FIND_LINKS", os.environ["PIP_FIND_LINKS"])
     second, lines = said("jax==1.0", "jax==2.0")
     assert (second, lines) == (first, [])
+
+
+def test_a_file_that_is_not_pinned_sees_a_new_release_and_one_that_is_needs_no_index(
+    place: Path, tmp_path: Path
+) -> None:
+    before, after, newer = (
+        tmp_path / "before.txt",
+        tmp_path / "after.txt",
+        tmp_path / "wheels" / "jax-2.0-py3-none-any.whl",
+    )
+    before.write_text("jax==1.0\n", encoding="utf-8")
+    after.write_text("jax>=1\n", encoding="utf-8")
+    hidden = newer.rename(tmp_path / newer.name)
+    with pytest.raises(InputError, match="was not exercised"):
+        said(str(before), str(after))
+    hidden.rename(newer)
+    sides, _ = said(str(before), str(after))
+    assert (versions(sides.baseline)["jax"], versions(sides.candidate)["jax"]) == ("1.0", "2.0")
+    after.write_text("jax==2.0\n", encoding="utf-8")
+    said(str(before), str(after))
+    assert said(str(before), str(after))[1] == []
+    assert any("resolving" in line for line in said(str(before), str(after), fresh=True)[1])
 
 
 def test_an_interpreter_that_exists_is_a_side_and_the_other_is_resolved_after_it(place: Path) -> None:
