@@ -8,6 +8,7 @@ from pathlib import Path
 from conformance.attestation import attested, unattested
 from conformance.caps import caps
 from conformance.checks import Chain, ForwardSubject, end_to_end_results, local_results
+from conformance.diagnosis.chain import diagnosed_in_chain
 from conformance.diagnosis.forward import diagnosed
 from conformance.diagnosis.reproduction import with_script
 from conformance.measure import Array
@@ -97,7 +98,8 @@ def compared(subject: ForwardSubject, own: Traces, others: Sequence[Chain]) -> l
         else:
             found = end_to_end_results(subject, chain, others, check, rules)
             results += with_bits(subject, found, chain.taps, again(check), rules)
-    return results + precision
+    taps = own.end_to_end.taps if own.end_to_end is not None else None
+    return diagnosed_in_chain(subject, results + precision, taps, own.skipped, rules)
 
 
 def traced(participant: Participant, files: Files, substitutes: Path, expected: Reference) -> Traces:

@@ -175,6 +175,8 @@ class Result:
     """What would explain the failure, best first."""
     tried: int | None = None
     """How many changes were tried to explain it; None where it was not diagnosed."""
+    remark: str = ""
+    """What is said where there is no explanation: why nobody looked, or what is plain to see."""
     reproduction: Script | None = None
     """What shows the difference, where nothing explains it and a script of one operator does."""
 
@@ -204,6 +206,7 @@ class Result:
             "message": self.message,
             "explanations": [explanation.fields() for explanation in self.explanations],
             "tried": self.tried,
+            "remark": self.remark,
             "reproduction": self.reproduction.path if self.reproduction else "",
         }
 

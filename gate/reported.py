@@ -63,6 +63,7 @@ class ReportedResult(_Read):
     explanations: list[ReportedExplanation] = []
     """None in reports that were written before failures were diagnosed."""
     tried: int | None = None
+    remark: str = ""
     reproduction: str = ""
 
     @property

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from conformance.caps import Caps
-from conformance.checks import Distance, ForwardSubject
+from conformance.checks import Distance, ForwardSubject, distance_to
 from conformance.diagnosis.alternatives import Alternative, Asked, Surroundings, alternatives
 from conformance.diagnosis.judge import Judge
 from conformance.diagnosis.notes import note
@@ -14,7 +14,7 @@ from conformance.diagnosis.precision import observed
 from conformance.diagnosis.searched import searched
 from conformance.measure import Array
 from conformance.reference import LayerReference, Reference
-from conformance.results import Check, Explanation, Outcome, Result
+from conformance.results import Check, Outcome, Result
 from spec.network import Network
 
 
@@ -26,8 +26,8 @@ def diagnosed(
         actual = trace.get(result.tap)
         if result.check is Check.LOCAL and is_wrong(result) and actual is not None and actual.dtype == np.float32:
             with np.errstate(all="ignore"):
-                found, tried = _explained(subject, result, actual, rules)
-            return [*results[:index], replace(result, explanations=found, tried=tried), *results[index + 1 :]]
+                found = explained(subject, result, actual, rules)
+            return [*results[:index], found, *results[index + 1 :]]
     return list(results)
 
 
@@ -36,10 +36,8 @@ def is_wrong(result: Result) -> bool:
     return result.outcome is Outcome.FAILED and not result.message.startswith("vacuous")
 
 
-def _explained(
-    subject: ForwardSubject, result: Result, actual: Array, rules: Caps
-) -> tuple[tuple[Explanation, ...], int]:
-    """Explanations, best first, and how many alternatives were tried."""
+def explained(subject: ForwardSubject, result: Result, actual: Array, rules: Caps) -> Result:
+    """The result with its explanations, best first, and how many alternatives were tried."""
     expected, variant = subject.reference, subject.variant
     reference = expected.local[result.tap]
     rule = rules.rule_for(reference.layer.operator.op, variant, subject.version)
@@ -65,7 +63,29 @@ def _explained(
             replace(each, note=note(operator, each.change, variant.framework))
             for each in observed(judge.actual, reference, rule)
         ]
-    return tuple(explanations), tried
+    remark = "" if explanations else _not_finite(judge, tried)
+    return replace(result, explanations=tuple(explanations), tried=tried, remark=remark)
+
+
+def _not_finite(judge: Judge, tried: int) -> str:
+    """Which elements are no number, or infinite, where finite ones were expected; nothing where none is."""
+    actual, reference = judge.actual, judge.reference
+    if actual.shape != reference.value.shape:
+        return ""
+    wrong = ~np.isfinite(actual) & np.isfinite(reference.value)
+    count = int(wrong.sum())
+    if not count:
+        return ""
+    index = [int(place) for place in np.argwhere(wrong)[0]]
+    kinds = {"NaN": np.isnan(actual).any(), "infinity": np.isinf(actual[wrong]).any()}
+    kind = " or ".join(name for name, there in kinds.items() if there)
+    found = f"{kind} in {count} of {actual.size} elements, the first at {index}"
+    if count == actual.size:
+        return found
+    others = replace(reference, value=np.where(wrong, 0.0, reference.value))
+    if distance_to(np.where(wrong, 0.0, actual), others, judge.rule).within:
+        return f"{found}; all others are right"
+    return f"{found}; none of {tried} changes explains the others"
 
 
 def _right(judge: Judge, candidates: Iterable[Alternative]) -> tuple[int, list[tuple[str, Distance]]]:

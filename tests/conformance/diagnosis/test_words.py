@@ -8,7 +8,7 @@ import pytest
 
 from conformance.diagnosis.words import sentences
 from conformance.report import Report
-from conformance.results import Explanation, Outcome, Result, Script
+from conformance.results import Check, Explanation, Outcome, Result, Script
 from conformance.terminal import show
 from tests.conformance.synthetic import column, narrow, result
 
@@ -36,13 +36,17 @@ def test_the_best_explanation_is_said_first_and_the_report_has_all() -> None:
     ("found", "said"),
     [
         (replace(FAILED, tried=None), []),
+        (
+            replace(FAILED, tried=None, check=Check.PERMUTED_BATCH),
+            ["norm1: not diagnosed: the variant disagrees with itself, and not with what should be"],
+        ),
         (FAILED, ["norm1: none of 40 changes explains it"]),
         (
             replace(FAILED, reproduction=Script("torch_norm1.py", "")),
             ["norm1: none of 40 changes explains it; reproductions/torch_norm1.py shows the difference"],
         ),
     ],
-    ids=["nobody looked", "nothing explains it", "a script shows it"],
+    ids=["nobody looked", "an invariant", "nothing explains it", "a script shows it"],
 )
 def test_where_nothing_explains_it_that_is_said_and_else_nothing(found: Result, said: list[str]) -> None:
     assert sentences(found.fields()) == said
