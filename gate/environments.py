@@ -5,7 +5,7 @@ interpreter that exists, or, for the baseline, a side that an earlier report des
 """
 
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,13 +71,15 @@ def prepare(
     baseline_side: Side | None = None,
     framework: str | None = None,
     fresh: bool = False,
+    require: Callable[[FrameworkName], object] = lambda _: None,
     progress: Progress,
 ) -> Sides:
     """Both environments, made where they are missing; raises InputError and NotRunError.
 
     `sides` are those of BASELINE and CANDIDATE that no interpreter and no report stands for. `framework` says under
     which framework what differs is used, where that is not plain from its packages (`numpy==2.3.5 numpy==2.4.6`).
-    `fresh`: what was resolved before is resolved anew.
+    `fresh`: what was resolved before is resolved anew. `require` raises where something else does not fit the framework:
+    nothing was made then.
     """
     baseline, candidate = asked_sides(
         sides, baseline_python=baseline_python, candidate_python=candidate_python, baseline_side=baseline_side
@@ -86,6 +88,7 @@ def prepare(
     if len(there) == 2 and not difference(there["baseline"].packages, there["candidate"].packages):
         raise _not_exercised(baseline, candidate)
     chosen = framework_of(_found_in(baseline, candidate, there), framework)
+    require(chosen)
     for side in (baseline, candidate):
         if side.is_there:
             _check_has_framework(side, there[side.name], chosen)

@@ -13,7 +13,7 @@ from gate import acceptance, accepted, calibration, numerics, speed
 from gate.environments import prepare
 from gate.finished import Finished
 from gate.numerics import Cases
-from gate.options import calibrating, cells_of, named_specs, plan_of, shell, words_of
+from gate.options import calibrating, cells_of, mode_of, named_specs, plan_of, shell, words_of
 from gate.results import EntryUse, Finding, Numerics, NumericVerdict, Sides, Speed
 from gate.stored import known_alone, stored_side
 from gate.verdict import Run, void
@@ -64,6 +64,7 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
         baseline_side=stored,
         framework=framework,
         fresh=options.fresh,
+        require=lambda known: mode_of(known, options),
         progress=tell,
     )
     sides = sides if stored is None else known_alone(sides)

@@ -83,6 +83,7 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "an unknown network": ((*JAX, "--spec", "lenet"), ("'lenet'",)),
     "an unknown option": ((*JAX, "--tolerance", "1e-3"), ("--tolerance", "--help")),
     "an unknown device": ((*JAX, "--device", "tpu"), ("--device", "'tpu'")),
+    "a mode of another framework": ((*JAX, "--mode", "xla"), ("--mode", "compiled, eager for jax", "'xla'")),
     "tf32 on a processor": ((*JAX, "--dtype", "tf32"), ("tf32", "--device cuda")),
     "too few seeds": ((*JAX, "--seeds", "4"), ("--seeds 4", "at least 5")),
     "gradients of more seeds": ((*JAX, "--gradients", "6"), ("--gradients 6", "at most --seeds 5")),
