@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from conformance.diagnosis.formulas import OF_BATCH, formulas
+from conformance.diagnosis.precision import SAME_SIGNIFICAND
 from conformance.diagnosis.weights import other_tensors
 from conformance.diagnosis.wrong_values import changes, library_defaults
 from conformance.oracle import Tensors, evaluate, noise_scale
-from conformance.storage import operand, stored
+from conformance.storage import BF16_DROPPED, TF32_DROPPED, operand, stored
 from conformance.windows import Array
 from spec.network import Network
 from spec.operators import AvgPool, Conv, Dense, Flatten, MaxPool, Relu, Softmax
@@ -86,6 +87,8 @@ class Alternative:
     """Whether it computes nothing where the operator itself computes nothing."""
     undo: Callable[[Array], Array] = field(default=lambda actual: actual)
     """What is done to what was found, before it is compared."""
+    told_anyway: bool = False
+    """Whether it is told beside another that comes to the same."""
     of_batch: bool = False
     """Whether it is about images together, and can be told by all of them only."""
 
@@ -296,13 +299,18 @@ def _precisions(asked: Asked) -> Iterator[Alternative]:
         x = tuple(rounded(value) for value in asked.inputs)
         if sums:
             tensors = _weights_as(asked.tensors, rounded)
-            yield Alternative(f"precision: {name}", replace(asked, inputs=x, tensors=tensors), exact=False)
-            yield Alternative(f"precision: {name} weights", replace(asked, tensors=tensors), exact=False)
-        yield Alternative(f"precision: {name} inputs", replace(asked, inputs=x), exact=False)
+            yield _rounded(f"{name}", replace(asked, inputs=x, tensors=tensors))
+            yield _rounded(f"{name} weights", replace(asked, tensors=tensors))
+        yield _rounded(f"{name} inputs", replace(asked, inputs=x))
     for name, quantised in QUANTISED.items() if sums else ():
         own = replace(asked, tensors=_weights_as(asked.tensors, quantised))
         yield Alternative(f"precision: {name} weights", own, exact=False)
     yield Alternative("precision: denormals are 0", asked, lambda own: _flushed(own.value()))
+
+
+def _rounded(name: str, asked: Asked) -> Alternative:
+    """Operands in float16 and in TF32 are both told: that they come to the same is what there is to say."""
+    return Alternative(f"precision: {name}", asked, exact=False, told_anyway=name.startswith(SAME_SIGNIFICAND))
 
 
 def _weights_as(tensors: Tensors, rounded: Callable[[Array], Array]) -> dict[str, Array]:
@@ -317,10 +325,10 @@ def _flushed(values: Array) -> Array:
     return np.where(np.abs(values) < np.finfo(np.float32).tiny, 0.0, values)
 
 
-def _truncated(values: Array) -> Array:
-    """TF32 by leaving out the last 13 bits."""
+def _truncated(values: Array, dropped: int) -> Array:
+    """Without the last bits."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return (bits & np.uint32(0xFFFFE000)).view(np.float32).astype(np.float64)
+    return (bits & np.uint32(0xFFFFFFFF << dropped & 0xFFFFFFFF)).view(np.float32).astype(np.float64)
 
 
 def _half_up(values: Array) -> Array:
@@ -336,8 +344,13 @@ def _float16(values: Array) -> Array:
 
 #: Formats of operands, and the ways in which they are rounded.
 ROUNDED: dict[str, tuple[Callable[[Array], Array], ...]] = {
-    "tf32": (lambda values: operand(values.astype(np.float32), "tf32").astype(np.float64), _half_up, _truncated),
+    "tf32": (
+        lambda values: operand(values.astype(np.float32), "tf32").astype(np.float64),
+        _half_up,
+        lambda values: _truncated(values, TF32_DROPPED),
+    ),
     "bf16": (lambda values: stored(values.astype(np.float32), "bf16").astype(np.float64),),
+    "bf16 toward zero": (lambda values: _truncated(values, BF16_DROPPED),),
     "float16": (_float16,),
 }
 #: Those of results that nothing is added up for; of two that come to the same, the first.

@@ -10,7 +10,7 @@ from conformance.checks import Distance, ForwardSubject, distance_to
 from conformance.diagnosis.alternatives import Alternative, Asked, Surroundings, alternatives
 from conformance.diagnosis.judge import Judge
 from conformance.diagnosis.notes import note
-from conformance.diagnosis.precision import observed
+from conformance.diagnosis.precision import named, observed
 from conformance.diagnosis.searched import searched
 from conformance.measure import Array
 from conformance.reference import LayerReference, Reference
@@ -52,8 +52,9 @@ def explained(subject: ForwardSubject, result: Result, actual: Array, rules: Cap
     if not found and (reordered := judge.reordered()) is not None:
         found.append(("output: channels in another order", reordered))
     best: dict[str, Distance] = {}
+    names = named((change for change, _ in found), variant.device)
     for change, distance in sorted(found, key=lambda each: each[1].error.rms):
-        best.setdefault(change, distance)
+        best.setdefault(names[change], distance)
     explanations = [
         judge.explanation(change, distance, note(operator, change, variant.framework))
         for change, distance in best.items()
@@ -61,7 +62,7 @@ def explained(subject: ForwardSubject, result: Result, actual: Array, rules: Cap
     if not explanations and actual.shape == reference.value.shape:
         explanations = [
             replace(each, note=note(operator, each.change, variant.framework))
-            for each in observed(judge.actual, reference, rule)
+            for each in observed(judge.actual, reference, rule, variant.device)
         ]
     remark = "" if explanations else _not_finite(judge, tried)
     return replace(result, explanations=tuple(explanations), tried=tried, remark=remark)

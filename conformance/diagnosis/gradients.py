@@ -11,6 +11,7 @@ from conformance.diagnosis.alternatives import FIRST, ROUNDED, Asked
 from conformance.diagnosis.forward import is_wrong
 from conformance.diagnosis.gradient_formulas import formulas
 from conformance.diagnosis.notes import note
+from conformance.diagnosis.precision import named
 from conformance.diagnosis.weights import other_tensors
 from conformance.diagnosis.wrong_values import wrong_values
 from conformance.gradient_checks import LOG_UNITS, UNITS, Measured, measured, rule_of
@@ -100,8 +101,10 @@ def _of_gradient(
             same = measured(own, gradient, judged)
             found.append((operator, change, value, same if exact else before, after, UNITS[judged.measure]))
     kept: list[tuple[Explanation, Array]] = []
+    names = named((change for _, change, *_ in found), case.variant.device)
     for operator, change, value, was, after, unit in sorted(found, key=lambda each: each[4].rms):
-        if not any(np.allclose(value, other, rtol=1e-9, atol=0.0) for _, other in kept):
+        change = names[change]
+        if not any(own.change == change or np.allclose(value, other, rtol=1e-9, atol=0.0) for own, other in kept):
             said = note(operator, change, case.variant.framework)
             kept.append((Explanation(change, *_figures(was, after, rule.rms), unit, said), value))
     return tuple(explanation for explanation, _ in kept), tried

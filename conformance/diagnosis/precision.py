@@ -1,6 +1,6 @@
 """The precision that an output shows by itself, where no rounding of known operands or results gives it exactly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
@@ -26,13 +26,31 @@ SPREAD = 16.0
 ALIKE = 0.3
 #: So many elements of each channel, and outputs, say whether they have one.
 ENOUGH = 32
-#: What changes call the classes of precision that are coarser than float32.
-COARSER = {"tf32": "tf32", "bfloat16": "bf16"}
+#: Formats whose significands have 11 bits: within float16's range they are the same numbers.
+SAME_SIGNIFICAND = ("float16", "tf32")
 #: The significand of a quick reciprocal or root of processors, at least.
 QUICK_BITS = 11
 
 
-def observed(actual: Array, reference: LayerReference, rule: Rule) -> Iterator[Explanation]:
+def named(changes: Iterable[str], device: str) -> dict[str, str]:
+    """What explanations are called: where operands in float16 and in TF32 both explain it, both, the likelier first."""
+    changes = list(changes)
+    names = {change: change for change in changes}
+    for change in changes:
+        kind, _, of = change.removeprefix("precision: ").partition(" ")
+        if change.startswith("precision: ") and kind in SAME_SIGNIFICAND and of != "result":
+            others = (f"precision: {other} {of}".rstrip() for other in SAME_SIGNIFICAND)
+            if all(other in names for other in others):
+                names[change] = f"precision: {either(device)} {of}".rstrip()
+    return names
+
+
+def either(device: str) -> str:
+    """Float16 and TF32, which no processor but a GPU computes in unless it is told to."""
+    return " or ".join(SAME_SIGNIFICAND if device == "cpu" else SAME_SIGNIFICAND[::-1])
+
+
+def observed(actual: Array, reference: LayerReference, rule: Rule, device: str) -> Iterator[Explanation]:
     """Precisions that would explain an output of the right shape, the surest first."""
     found = distance_to(actual, reference, rule)
     if not np.isfinite(found.error.rms):
@@ -61,9 +79,10 @@ def observed(actual: Array, reference: LayerReference, rule: Rule) -> Iterator[E
                 yield Explanation("precision: quick reciprocal", before, left.error.rms, found.unit)
     elif found.unit == NOISE and _is_rounding(actual - y, y, reference.scale):
         shown = precision_class(before)
-        if shown in COARSER:
+        if shown in UNIT and shown != "float32":
             after = before * UNIT["float32"] / UNIT[shown]
-            yield Explanation(f"precision: {COARSER[shown]}", before, after, found.unit)
+            name = {"tf32": either(device), "bfloat16": "bf16"}[shown]
+            yield Explanation(f"precision: {name}", before, after, found.unit)
 
 
 def _factors(actual: Array, y: Array) -> Array:

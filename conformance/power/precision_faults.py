@@ -63,7 +63,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
                 ),
             ),
         },
-        explained_by="precision: tf32, ties away from 0",
+        explained_by="precision: float16 or tf32",
     ),
     Fault(
         "tf32_in_a_dense_layer",
@@ -72,7 +72,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the weights of fc6 are rounded to TF32",
         "fc6",
         tensors=tensor("fc6.weight", _tf32),
-        explained_by="precision: tf32 weights",
+        explained_by="precision: float16 or tf32 weights",
     ),
     Fault(
         "bf16_in_one_layer",

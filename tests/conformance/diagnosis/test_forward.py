@@ -1,6 +1,7 @@
 """What a failed operator is explained by: planted in the oracle's own values, so that each fault is a line of NumPy."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +70,31 @@ def first_of(trace: Trace, framework: str = "torch") -> tuple[list[Result], Resu
     return results, next(result for result in results if result.tried is not None)
 
 
+def operands(tap: str, made: Callable[[Array], Array]) -> Trace:
+    """One operator of operands that became others."""
+    expected, name = narrow_reference(), f"{tap}.weight"
+    own = expected.local[tap]
+    x, kernel = (made(value.astype(np.float32)) for value in (own.inputs[0], expected.tensors[name]))
+    value = evaluate(own.layer, (x.astype(np.float64),), {**expected.tensors, name: kernel})
+    return local_trace(expected, noise=2.0) | {tap: value.astype(np.float32)}
+
+
+def toward_zero(values: Array) -> Array:
+    """To bfloat16, without the last 16 bits."""
+    return (values.view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32)
+
+
+def half(values: Array) -> Array:
+    return values.astype(np.float16).astype(np.float32)
+
+
+def half_fed(tap: str) -> Trace:
+    """One operator that is fed in float16."""
+    own = narrow_reference().local[tap]
+    value = evaluate(own.layer, (half(own.inputs[0]).astype(np.float64),), {})
+    return local_trace(narrow_reference(), noise=2.0) | {tap: value.astype(np.float32)}
+
+
 FAULTS: dict[str, tuple[str, Callable[[], Trace]]] = {
     "alpha_convention: mean": ("norm1", lambda: planted("norm1", alpha_convention="mean")),
     "k: 1": ("norm2", lambda: planted("norm2", k=1.0)),
@@ -132,7 +158,9 @@ FAULTS: dict[str, tuple[str, Callable[[], Trace]]] = {
         lambda: made("relu3", lambda y: np.where(read("relu3") > 0, y, 0.02 * read("relu3"))),
     ),
     "output: times about 1.01": ("conv3", lambda: made("conv3", lambda y: y * 1.01)),
-    "precision: tf32": ("conv4", lambda: rounded("conv4", "tf32")),
+    "precision: float16 or tf32": ("conv4", lambda: rounded("conv4", "tf32")),
+    "precision: bf16 toward zero": ("conv2", lambda: operands("conv2", toward_zero)),
+    "precision: float16 or tf32 inputs": ("norm1", lambda: half_fed("norm1")),
     "precision: bf16": ("fc6", lambda: rounded("fc6", "bf16")),
     "precision: float16 result": ("fc6", lambda: made("fc6", lambda y: y.astype(np.float16))),
     "precision: bf16 result": ("norm1", lambda: made("norm1", lambda y: stored(y, "bf16"))),
@@ -263,6 +291,27 @@ def test_an_epsilon_between_the_usual_ones_is_found() -> None:
     own = subject(network, expected)
     (found,) = [each for each in diagnosed(own, local_results(own, trace, caps()), trace, caps()) if each.tried]
     assert found.explanations[0].change == "epsilon: about 0.05"
+
+
+@pytest.mark.parametrize(("device", "change"), [("cpu", "float16 or tf32"), ("cuda", "tf32 or float16")])
+def test_of_the_same_significand_both_formats_are_named_the_likelier_first(device: str, change: str) -> None:
+    own, trace = subject(), operands("conv2", half)
+    own = replace(own, variant=replace(own.variant, device=device))
+    (found,) = [each for each in diagnosed(own, local_results(own, trace, caps()), trace, caps()) if each.tried]
+    assert [each.change for each in found.explanations] == [f"precision: {change}"]
+
+
+def test_tf32_is_named_alone_where_float16_has_not_the_range() -> None:
+    network = parse(SQUARE, "square.yaml")
+    x = 1e6 * np.random.default_rng(3).standard_normal((3, 1, 4, 4), np.float32)
+    expected = reference(network, weights(network, "scaled", 0), x)
+    own = expected.local["fc1"]
+    read, kernel = (operand(v.astype(np.float32), "tf32") for v in (own.inputs[0], expected.tensors["fc1.weight"]))
+    value = evaluate(own.layer, (read.astype(np.float64),), {**expected.tensors, "fc1.weight": kernel})
+    trace = local_trace(expected) | {"fc1": value.astype(np.float32)}
+    who = subject(network, expected)
+    (found,) = [each for each in diagnosed(who, local_results(who, trace, caps()), trace, caps()) if each.tried]
+    assert [each.change for each in found.explanations] == ["precision: tf32"]
 
 
 def test_two_fields_have_the_facts_of_both() -> None:
