@@ -18,7 +18,7 @@ from conformance.reference import LayerReference, Reference, reference
 from conformance.results import Result
 from conformance.storage import operand, stored
 from conformance.windows import Array
-from impls.frameworks import Dtype
+from impls.frameworks import Device, Dtype
 from spec.load import parse
 from spec.network import Network
 from spec.operators import OPERATORS, Operator
@@ -294,7 +294,7 @@ def test_an_epsilon_between_the_usual_ones_is_found() -> None:
 
 
 @pytest.mark.parametrize(("device", "change"), [("cpu", "float16 or tf32"), ("cuda", "tf32 or float16")])
-def test_of_the_same_significand_both_formats_are_named_the_likelier_first(device: str, change: str) -> None:
+def test_of_the_same_significand_both_formats_are_named_the_likelier_first(device: Device, change: str) -> None:
     own, trace = subject(), operands("conv2", half)
     own = replace(own, variant=replace(own.variant, device=device))
     (found,) = [each for each in diagnosed(own, local_results(own, trace, caps()), trace, caps()) if each.tried]
