@@ -8,7 +8,6 @@ from gate.environments import installed_in, installed_where_asked
 from gate.options import cells_of, plan_of
 from gate.packages import FRAMEWORK_OF, framework_of
 from gate.results import Calibration, Side
-from gate.run import ROOT
 from impls.environments import interpreter
 from impls.frameworks import FrameworkName
 from spec.exits import InputError
@@ -17,8 +16,6 @@ from spec.load import load
 #: False alarms come from the machine: the framework that starts quickest and a small network show most of them.
 FRAMEWORK: FrameworkName = "onnx"
 NETWORK = "alexnet_narrow"
-
-JOURNAL = ROOT / "build" / "calibration.jsonl"
 
 
 def calibrate(options: Namespace, tell: Callable[[str], None]) -> Calibration:
@@ -32,10 +29,11 @@ def calibrate(options: Namespace, tell: Callable[[str], None]) -> Calibration:
     plan = plan_of(options)
     calibration.read(calibration.conditions_of(framework, options.device, plan))  # better now than after minutes
     cells = cells_of(options, framework, map(load, dict.fromkeys(options.spec or (NETWORK,))))
+    journal = calibration.place().with_suffix(".jsonl")
     if options.fresh:
-        JOURNAL.unlink(missing_ok=True)
-    found = calibration.calibrate(framework, side, cells, plan, options.verdicts, tell, JOURNAL)
-    JOURNAL.unlink(missing_ok=True)
+        journal.unlink(missing_ok=True)
+    found = calibration.calibrate(framework, side, cells, plan, options.verdicts, tell, journal)
+    journal.unlink(missing_ok=True)
     return found
 
 

@@ -20,10 +20,15 @@ from impls.frameworks import FrameworkName
 from spec.exits import InputError, NotRunError
 
 FORMAT = "lockstep-calibration/2"
-#: Where a runner keeps its calibrations.
-STORED = Path(__file__).parents[1] / "build" / "calibration.json"
+
+ROOT = Path(__file__).parents[1]
 #: What makes two machines one: all that decides how fast, and how noisily, a step runs.
 FACTS = ("processor", "cores", "allowed_cores", "caches", "governor", "threads")
+
+
+def place() -> Path:
+    """The file where a runner keeps its calibrations: what LOCKSTEP_CALIBRATIONS names, else below build/."""
+    return Path(os.environ.get("LOCKSTEP_CALIBRATIONS") or ROOT / "build" / "calibration.json")
 
 
 @dataclass(frozen=True, config=ConfigDict(extra="ignore"))
@@ -83,8 +88,9 @@ def _require_run(found: Sequence[Speed]) -> None:
                 raise NotRunError(f"calibration: {speed.network} {speed.variant} batch {speed.batch}: {effect.reason}")
 
 
-def store(calibration: Calibration, path: Path = STORED) -> None:
+def store(calibration: Calibration, path: Path | None = None) -> None:
     """Keep `calibration`, in the place of one for the same conditions; raises InputError and NotRunError."""
+    path = path or place()
     others = [own for own in _stored(path) if own.conditions != calibration.conditions]
     content = {"format": FORMAT, "calibrations": [asdict(own) for own in [*others, calibration]]}
     part = path.with_name(f".{path.name}.{os.getpid()}")
@@ -98,9 +104,9 @@ def store(calibration: Calibration, path: Path = STORED) -> None:
         raise NotRunError(f"{path}: expected to keep a calibration there, found: {error.strerror}") from None
 
 
-def read(conditions: Conditions, path: Path = STORED) -> Calibration | None:
+def read(conditions: Conditions, path: Path | None = None) -> Calibration | None:
     """The stored calibration for the very `conditions`; raises InputError for a file that holds none at all."""
-    return next((own for own in _stored(path) if own.conditions == conditions), None)
+    return next((own for own in _stored(path or place()) if own.conditions == conditions), None)
 
 
 def _stored(path: Path) -> tuple[Calibration, ...]:

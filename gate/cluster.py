@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from gate import accepted, finished
+from gate import accepted, calibration, finished
 from gate.matrix import Planned, listed
 from gate.merge import merged
 from gate.node import LostError, Outcome, Task, perform
@@ -33,6 +33,7 @@ from spec.arguments import Arguments
 from spec.exits import Exit, InputError, NotRunError, one_line, shortened
 from spec.files import require_folder, write_all
 from spec.load import shipped
+from spec.store import default_root
 
 ROOT = Path(__file__).parents[1]
 
@@ -263,7 +264,12 @@ def _pins() -> list[str]:
 
 def _here() -> dict[str, str]:
     """Where a run without Ray keeps what it uses again: local Ray shares it."""
-    return {"LOCKSTEP_ENVIRONMENTS": str(environments.place()), "LOCKSTEP_RUNS": str(finished.place().absolute())}
+    return {
+        "LOCKSTEP_CACHE": str(default_root().absolute()),
+        "LOCKSTEP_CALIBRATIONS": str(calibration.place().absolute()),
+        "LOCKSTEP_ENVIRONMENTS": str(environments.place()),
+        "LOCKSTEP_RUNS": str(finished.place().absolute()),
+    }
 
 
 def _nodes(ray: Any) -> list[Node]:

@@ -78,8 +78,8 @@ def prepare(
 
     `sides` are those of BASELINE and CANDIDATE that no interpreter and no report stands for. `framework` says under
     which framework what differs is used, where that is not plain from its packages (`numpy==2.3.5 numpy==2.4.6`).
-    `fresh`: what was resolved before is resolved anew. `require` raises where something else does not fit the framework:
-    nothing was made then.
+    `fresh`: what was resolved before is resolved anew. `require` raises where something else does not fit the
+    framework: nothing was made then.
     """
     baseline, candidate = asked_sides(
         sides, baseline_python=baseline_python, candidate_python=candidate_python, baseline_side=baseline_side

@@ -24,7 +24,12 @@ ROOT = Path(__file__).parents[1]
 GATE = (sys.executable, "-P", "-m", "gate")
 
 #: Where a node keeps what the next cell can use again, and how Lockstep's own variables call it.
-KEPT = {"LOCKSTEP_ENVIRONMENTS": "environments", "LOCKSTEP_RUNS": "runs"}
+KEPT = {
+    "LOCKSTEP_CACHE": "tensors",
+    "LOCKSTEP_CALIBRATIONS": "calibration.json",
+    "LOCKSTEP_ENVIRONMENTS": "environments",
+    "LOCKSTEP_RUNS": "runs",
+}
 
 #: Set by Ray for its own workers; left in, they would change what a cell computes, or how fast.
 RAYS_OWN = ("OMP_NUM_THREADS",)
@@ -51,7 +56,7 @@ class Task:
     files: Mapping[str, bytes] = field(default_factory=dict)
     """What the arguments name, by path from the folder that the gate is started in."""
     places: Mapping[str, str] = field(default_factory=dict)
-    """Where the node keeps environments and finished cells, by variable; what is left out is the node's own matter."""
+    """Where the node keeps what KEPT names, by variable; what is left out is the node's own matter."""
     program: tuple[str, ...] = ()
     """What runs the cell; nothing: the gate."""
 

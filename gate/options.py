@@ -39,11 +39,11 @@ def parsed(arguments: list[str]) -> Namespace:
     """The options of a gate; raises InputError."""
     parser = _parser("python -m gate", "May this framework upgrade go in? One verdict over numerics and speed.")
     parser.add_argument("--device", choices=DEVICES, default="cpu")
-    parser.add_argument("--report", default="reports", metavar="DIR")
+    parser.add_argument("--report", metavar="DIR", help="folder of the reports; default: reports")
     parser.add_argument(
         "--calibrate", action="store_true", help="baseline against itself: how often is this runner wrong?"
     )
-    parser.add_argument("--verdicts", type=count, default=20, metavar="N", help="how many verdicts --calibrate takes")
+    parser.add_argument("--verdicts", type=count, metavar="N", help="how many verdicts --calibrate takes; default: 20")
     parser.add_argument(
         "--part", action="store_true", help="one cell of several: an acceptance that it does not need is not stale"
     )
@@ -54,7 +54,11 @@ def parsed(arguments: list[str]) -> Namespace:
     )  # fmt: skip
     options = parser.parse_intermixed_args(arguments)
     check(options)
-    return options
+    if options.calibrate and options.report is not None:
+        raise InputError("--calibrate: expected no --report beside it, found one; the rate is printed, and kept")
+    if options.verdicts is not None and not options.calibrate:
+        raise InputError("--verdicts: expected --calibrate beside it, found none; a gate has a verdict a cell")
+    return changed(options, report=options.report or "reports", verdicts=options.verdicts or 20)
 
 
 def parsed_list(arguments: list[str]) -> Namespace:

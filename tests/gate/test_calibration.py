@@ -59,6 +59,13 @@ def test_stored_calibration_is_read_again_under_its_conditions(tmp_path: Path) -
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_a_variable_names_the_file_of_calibrations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKSTEP_CALIBRATIONS", str(tmp_path / "kept" / "own.json"))
+    assert read(CALIBRATION.conditions) is None
+    store(CALIBRATION)
+    assert read(CALIBRATION.conditions) == read(CALIBRATION.conditions, tmp_path / "kept" / "own.json") == CALIBRATION
+
+
 @pytest.mark.parametrize("changed", ["machine", "framework", "device", "plan"])
 def test_calibration_under_other_conditions_is_not_used_and_stays(tmp_path: Path, changed: str) -> None:
     path = tmp_path / "calibration.json"

@@ -20,7 +20,7 @@ from gate import cluster
 from gate.__main__ import main
 from gate.cluster import Node, joined, performed, resources, runtime_environment, tasks
 from gate.matrix import Planned, listed
-from gate.node import LostError, Outcome, Task, perform
+from gate.node import KEPT, LostError, Outcome, Task, perform
 from gate.options import parsed_list
 from gate.report import fields, write
 from gate.results import NumericVerdict
@@ -114,6 +114,10 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., StandIn]
 
     yield install
     signal.signal(signal.SIGTERM, before)
+
+
+def test_local_ray_shares_all_that_is_kept() -> None:
+    assert cluster._here().keys() == KEPT.keys()
 
 
 def silent(text: str) -> None:

@@ -99,6 +99,8 @@ WRONG: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "no such report": (("--baseline-report", "none.json", JAX[1]), ("none.json: expected a conformance.json",)),
     "no such acceptances": ((*JAX, "--accepted", "own.toml"), ("own.toml: expected a file of accepted changes",)),
     "sides to calibrate": ((*JAX, "--calibrate"), ("--calibrate", "no sides")),
+    "a report of a calibration": (("--calibrate", "--report", "r"), ("--calibrate", "no --report")),
+    "verdicts of a gate": ((*JAX, "--verdicts", "9"), ("--verdicts", "--calibrate")),
     "a list of nothing": (("list",), ("pairs of BASELINE and CANDIDATE, found 0",)),
     "a merge of nothing": (("merge",), ("REPORT.json", "python -m gate merge --help")),
     "a merge of what is not there": (("merge", "none.json"), ("none.json: expected a gate.json",)),
@@ -282,7 +284,7 @@ def test_a_calibration_times_one_environment_against_itself_and_is_stored(
     monkeypatch.setattr(calibration, "calibrate", calibrate)
     monkeypatch.setattr(calibration, "store", stored.append)
     monkeypatch.setattr(calibration, "read", lambda conditions: None)
-    monkeypatch.setattr("gate.calibrate.JOURNAL", tmp_path / "calibration.jsonl")
+    monkeypatch.setenv("LOCKSTEP_CALIBRATIONS", str(tmp_path / "calibration.json"))
     python = interpreter(tmp_path, "python")
     assert main(["--calibrate", "--baseline-python", python, "--verdicts", "7", "--batch", "4"]) is Exit.PASSED
     ((framework, side, cells, _, verdicts, *_),) = asked

@@ -51,11 +51,13 @@ def test_a_cell_that_is_killed_is_lost() -> None:
 def test_ray_s_own_variables_do_not_reach_a_cell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("LOCKSTEP_ENVIRONMENTS", raising=False)
+    for name in ("LOCKSTEP_CACHE", "LOCKSTEP_CALIBRATIONS", "LOCKSTEP_ENVIRONMENTS"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("LOCKSTEP_RUNS", "/the/node/s/own")
-    names = "('OMP_NUM_THREADS', 'LOCKSTEP_ENVIRONMENTS', 'LOCKSTEP_RUNS')"
+    names = "('OMP_NUM_THREADS', *(f'LOCKSTEP_{n}' for n in ('CACHE', 'CALIBRATIONS', 'ENVIRONMENTS', 'RUNS')))"
     told = perform(program(f"import json\nreport.write_text(json.dumps([os.environ.get(n) for n in {names}]))")).report
-    assert json.loads(told or "") == [None, str(cache(os.environ) / "environments"), "/the/node/s/own"]
+    kept = [str(cache(os.environ) / name) for name in ("tensors", "calibration.json", "environments")]
+    assert json.loads(told or "") == [None, *kept, "/the/node/s/own"]
     assert cache(os.environ).is_relative_to(tmp_path)
 
 
