@@ -15,6 +15,8 @@ import yaml
 
 from gate.changed import Update
 from gate.comment import CUT
+from gate.node import KEPT
+from gate.options import parsed
 
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -31,6 +33,7 @@ BASH = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "-c"]
 #: run, is run.
 GATE = f"""#!/bin/sh
 if [ "$3" != gate ]; then exec {shlex.quote(sys.executable)} "$@"; fi
+env | grep ^LOCKSTEP_ > "$RUNNER_TEMP/variables"
 for word in "$@"; do echo "$word"; report=$word; done > "$RUNNER_TEMP/arguments"
 echo "progress" >&2
 if [ "$FAKE_CODE" -le 1 ]; then echo '| table |' > "$report/gate.md"; else echo "error: found no such version" >&2; fi
@@ -211,10 +214,42 @@ def test_a_token_that_may_not_comment_fails_nothing(runner: Path) -> None:
     assert "::notice::" in done.stdout
 
 
+def test_a_calibration_is_asked_for_no_report(runner: Path) -> None:
+    assert gate(runner, OPTIONS="--calibrate --framework jax").returncode == 0
+    told = (runner / "arguments").read_text(encoding="utf-8").splitlines()
+    assert told[3:] == ["--calibrate", "--framework", "jax"]
+    assert parsed(told[3:]).calibrate
+
+
+def test_all_that_the_gate_can_use_again_is_kept_between_jobs(runner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in KEPT:
+        monkeypatch.delenv(name, raising=False)
+    gate(runner)
+    told = dict(line.split("=", 1) for line in (runner / "variables").read_text(encoding="utf-8").splitlines())
+    steps = [step for step in STEPS if step.get("uses", "").startswith("actions/cache")]
+    for how in ("restore", "save"):
+        used = (f"actions/cache/{how}@v4", "actions/cache@v4")
+        found = [step["with"]["path"] for step in steps if step["uses"] in used]
+        places = [path.replace("${{ runner.temp }}", str(runner)) for path in found]
+        assert {name for name in told if any(Path(told[name]).is_relative_to(place) for place in places)} == KEPT.keys()
+    saving = [step for step in steps if "/save" in step["uses"]]
+    assert all("always()" in step["if"] for step in saving)
+    restored = {step["with"]["key"]: step["with"]["restore-keys"] for step in steps if "/restore" in step["uses"]}
+    assert restored.keys() == {step["with"]["key"] for step in saving}
+    assert all(key.startswith(prefix) for key, prefix in restored.items())
+
+
+def test_a_runner_may_say_where_it_keeps_things(runner: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LOCKSTEP_CALIBRATIONS", "/kept/own.json")
+    gate(runner)
+    assert "LOCKSTEP_CALIBRATIONS=/kept/own.json" in (runner / "variables").read_text(encoding="utf-8").splitlines()
+
+
 def key(runner: Path, **sides: str) -> str:
     (runner / "GITHUB_OUTPUT").write_text("", encoding="utf-8")
+    output = sides.pop("output", "sides")
     assert run("Name what is kept", runner, ACTION=str(sides.pop("ACTION", ROOT)), **sides).returncode == 0
-    return outputs(runner)["sides"]
+    return outputs(runner)[output]
 
 
 def test_what_is_kept_is_named_by_the_content_of_both_sides(runner: Path) -> None:
@@ -224,6 +259,16 @@ def test_what_is_kept_is_named_by_the_content_of_both_sides(runner: Path) -> Non
     first = key(runner, BASELINE="a.txt", CANDIDATE="jax==2")
     (runner / "a.txt").write_text("jax==1.1\n", encoding="utf-8")
     assert key(runner, BASELINE="a.txt", CANDIDATE="jax==2") != first
+
+
+def test_weights_are_named_by_networks_and_options(runner: Path) -> None:
+    (runner / "own.yaml").write_text("name: one\n", encoding="utf-8")
+    asked = {"SPECS": "alexnet\nown.yaml", "OPTIONS": "--seeds 5"}
+    first = key(runner, output="networks", **asked)
+    assert key(runner, output="networks", **asked, BASELINE="jax==1") == first
+    assert key(runner, output="networks", **(asked | {"OPTIONS": "--seeds 7"})) != first
+    (runner / "own.yaml").write_text("name: two\n", encoding="utf-8")
+    assert key(runner, output="networks", **asked) != first
 
 
 @pytest.mark.parametrize("include", ["-r", "-c"])
