@@ -77,15 +77,17 @@ def prepare(
     """Both environments, made where they are missing; raises InputError and NotRunError.
 
     `sides` are those of BASELINE and CANDIDATE that no interpreter and no report stands for. `framework` says under
-    which framework what differs is used, where that is not plain from its packages (`numpy==2.3.5 numpy==2.4.6`).
-    `fresh`: what was resolved before is resolved anew. `require` raises where something else does not fit the
-    framework: nothing was made then.
+    which framework what differs is used, where that is not plain from its packages (`numpy==2.3.5 numpy==2.4.6`). Two
+    interpreters with the same packages may differ in what no package tells (a build, a driver, a BLAS): whoever names
+    the framework beside them is taken at their word, and nothing is among the changes. `fresh`: what was resolved
+    before is resolved anew. `require` raises where something else does not fit the framework: nothing was made then.
     """
     baseline, candidate = asked_sides(
         sides, baseline_python=baseline_python, candidate_python=candidate_python, baseline_side=baseline_side
     )
     there = {side.name: _existing(side) for side in (baseline, candidate) if side.is_there}
-    if len(there) == 2 and not difference(there["baseline"].packages, there["candidate"].packages):
+    is_same = len(there) == 2 and not difference(there["baseline"].packages, there["candidate"].packages)
+    if is_same and not (framework and baseline.python and candidate.python):
         raise _not_exercised(baseline, candidate)
     chosen = framework_of(_found_in(baseline, candidate, there), framework)
     require(chosen)
@@ -103,7 +105,7 @@ def prepare(
         _check_has_framework(side, there[side.name], chosen)
         _check_asked(side, there[side.name])
     changes = _changes(baseline, candidate, there)
-    if not any(change.asked for change in changes):
+    if not is_same and not any(change.asked for change in changes):
         raise _not_exercised(baseline, candidate)
     return Sides(chosen, there["baseline"], there["candidate"], changes)
 
@@ -177,9 +179,10 @@ def _changes(baseline: Asked, candidate: Asked, there: Mapping[str, Side]) -> tu
 
 def _not_exercised(baseline: Asked, candidate: Asked) -> InputError:
     what = sorted(baseline.requirements.keys() | candidate.requirements.keys())
+    more = "; if they differ in what no package tells, name --framework" if baseline.python and candidate.python else ""
     return InputError(
         f"the upgrade was not exercised: expected {', '.join(what[:5]) or 'packages'} to differ, found the same in "
-        f"{baseline.label!r:.200} and {candidate.label!r:.200}"
+        f"{baseline.label!r:.200} and {candidate.label!r:.200}{more}"
     )
 
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from gate.child import follow
 from gate.drift import judge
+from gate.exercised import require_installed
 from gate.reported import Reported, read, require_network
 from gate.results import Numerics, Side, Sides
-from impls.frameworks import Device, Dtype, Lowering
+from impls.frameworks import Device, Dtype, FrameworkName, Lowering
 from spec.exits import Exit, InputError, NotRunError
 from spec.load import load
 
@@ -75,10 +76,17 @@ def compare(
     return [replace(numerics, reason=f"{numerics.reason}; {said}" if said else numerics.reason) for numerics in found]
 
 
-def run_side(framework: str, side: Side, cases: Cases, folder: Path, tell: Progress) -> Reported:
-    """Run the conformance program on one side; its report, which is also left in `folder`."""
+def run_side(framework: FrameworkName, side: Side, cases: Cases, folder: Path, tell: Progress) -> Reported:
+    """Run the conformance program on one side; its report, which is also left in `folder`.
+
+    Raises InputError and NotRunError, the latter also where it ran another version than is installed for the side.
+    """
     entrant = ["--frameworks", framework, "--python", f"{framework}={side.python}"]
-    return run([*entrant, *cases.arguments(framework)], folder / side.name, lambda text: tell(f"{side.name}: {text}"))
+    words = [*entrant, *cases.arguments(framework)]
+    found = run(words, folder / side.name, lambda text: tell(f"{side.name}: {text}"))
+    for version in dict.fromkeys(result.version for result in found.results):
+        require_installed(side, framework, version)
+    return found
 
 
 def run(arguments: list[str], folder: Path, tell: Progress) -> Reported:

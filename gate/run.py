@@ -77,6 +77,8 @@ def run(options: Namespace, tell: Tell) -> tuple[Run, Finished]:
     if options.fresh:
         finished.forget()
     notes = _left_out(options)
+    if not sides.changes:
+        notes.append("no package differs between the two interpreters: what is judged is all else that differs in them")
     found: tuple[Numerics, ...] = ()
     entries: tuple[EntryUse, ...] = ()
     if not options.speed_only:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.environment import capture
 from gate.blocks import REFUSALS, Bench, Block, Control, Failure, Pace, Sample, SideError, files_of, sample_of
+from gate.exercised import require_installed
 from gate.layers import layer_costs
 from gate.looks import Look, Series, decide, series_of
 from gate.plan import Cell, Plan
@@ -31,16 +32,16 @@ def judge(
 
     Finished blocks are kept in `journal`, as they were measured, and a stopped run that is started again goes on from
     them. `commands` start other workers than those of the sides' interpreters. Raises NotRunError where the journal
-    cannot be kept.
+    cannot be kept, and where a worker runs another version than is installed for its side.
     """
     commands = commands or (_command(sides, sides.baseline), _command(sides, sides.candidate))
     finished = Journal(journal, _identity(sides, cells, plan, commands))
     with tempfile.TemporaryDirectory(prefix="lockstep-gate-") as folder:
         bench = Bench(commands, plan, files_of(cells, plan.seed, Path(folder)), Control(plan.threads))
-        first = _Stage("measure", {place: _State(cell) for place, cell in enumerate(cells)})
+        first = _Stage("measure", {place: _State(cell) for place, cell in enumerate(cells)}, sides)
         first.run(bench, finished, tell)
         doubtful = {place: state.doubtful() for place, state in first.states.items() if state.slower}
-        again = _Stage("confirm", doubtful)
+        again = _Stage("confirm", doubtful, sides)
         again.run(bench, finished, tell)
         for place, state in again.states.items():
             if Quantity.STEADY in state.slower:
@@ -83,6 +84,7 @@ class _Stage:
 
     name: str
     states: dict[int, _State]
+    sides: Sides
 
     def run(self, bench: Bench, finished: Journal, tell: Tell) -> None:
         """Measure and look; cells that share no processes are measured by turns all the same."""
@@ -116,7 +118,7 @@ class _Stage:
         name = f"{self.name} {number} {' '.join(map(str, group))}"
         entry = finished.get(name)
         if entry is None:
-            entry = _measure(name, {place: self.states[place] for place in group}, bench)
+            entry = _measure(name, {place: self.states[place] for place in group}, bench, self.sides)
             finished.put(name, entry)
         for place in group:
             state, fields = self.states[place], entry[str(place)]
@@ -142,7 +144,7 @@ class _Stage:
                     _close(asked[place], effect)
 
 
-def _measure(name: str, states: Mapping[int, _State], bench: Bench) -> dict[str, Any]:
+def _measure(name: str, states: Mapping[int, _State], bench: Bench, sides: Sides) -> dict[str, Any]:
     """One block of the cells, as the journal keeps it. After a process ended, fresh ones measure the cells left."""
     entry: dict[str, Any] = {}
     left = dict(states)
@@ -152,6 +154,8 @@ def _measure(name: str, states: Mapping[int, _State], bench: Bench) -> dict[str,
                 block.start()
             except SideError as error:
                 return entry | {str(place): {"failure": asdict(error.failure)} for place in left}
+            for number, side in enumerate((sides.baseline, sides.candidate)):
+                require_installed(side, sides.framework, block.hellos[number].version)
             while left and block.alive:
                 place, state = next(iter(left.items()))
                 del left[place]

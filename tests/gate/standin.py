@@ -9,14 +9,20 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {"jax": "1.0", "jaxlib": "1.0", "numpy": "2.4.6"}
 
 
-def interpreter(folder: Path, name: str, worker: str = "", modules: tuple[str, ...] = (), **packages: str) -> str:
-    """An executable with these packages; its worker has a fault (conformance.power.wrong_runner), or is a command."""
+def interpreter(
+    folder: Path, name: str, worker: str = "", modules: tuple[str, ...] = (), runs: str = "", **packages: str
+) -> str:
+    """An executable with these packages; its worker has a fault (conformance.power.wrong_runner), and tells the version
+    of jax that is among them, or that it `runs` another.
+    """
+    installed = PACKAGES | packages
     said = {
-        "packages": PACKAGES | packages,
+        "packages": installed,
         "modules": list(modules or ("jax", "jaxlib", "numpy")),
         "python": "3.11.0",
     }
-    runner = shlex.join([sys.executable, "-m", "conformance.power.wrong_runner", *([worker] if worker else [])])
+    version = runs or installed["jax"]
+    runner = shlex.join([sys.executable, "-m", "tests.gate.standin_worker", version, *([worker] if worker else [])])
     path = folder / name
     path.write_text(
         f'#!/bin/sh\nif [ "$1" = - ]; then echo {shlex.quote(json.dumps(said))}; exit 0; fi\n'

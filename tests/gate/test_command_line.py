@@ -140,6 +140,26 @@ def test_interpreters_with_the_same_packages_exercise_nothing(tmp_path: Path) ->
     assert_refused(done, 2, "the upgrade was not exercised")
 
 
+def test_interpreters_with_the_same_packages_are_judged_where_the_framework_is_named(tmp_path: Path) -> None:
+    old, new = interpreter(tmp_path, "old"), interpreter(tmp_path, "new", "one_element")
+    sides = ("--baseline-python", old, "--candidate-python", new, "--framework", "jax")
+    done = gate(tmp_path, *sides, *NARROW, "--numerics-only", "--gradients", "0")
+    assert done.returncode == 1, done.stderr
+    assert "note: no package differs between the two interpreters" in done.stdout
+    assert "conv5 (conv, local): single elements" in done.stdout
+
+
+@pytest.mark.parametrize("half", ["--numerics-only", "--speed-only"])
+def test_a_worker_that_runs_another_version_than_is_installed_is_no_verdict(tmp_path: Path, half: str) -> None:
+    old, new = interpreter(tmp_path, "old", runs="0.9"), interpreter(tmp_path, "new", jax="2.0")
+    done = gate(tmp_path, "--baseline-python", old, "--candidate-python", new, *NARROW, half, "--gradients", "0")
+    assert (done.returncode, done.stdout) == (3, "")
+    says = "error: the upgrade was not exercised: baseline: expected the worker to run jax 1.0, which is installed for "
+    assert done.stderr.splitlines()[-1].startswith(says)
+    assert "found that it runs 0.9" in done.stderr
+    assert not (tmp_path / "reports").exists()
+
+
 def test_a_stored_baseline_of_another_format_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "old.json"
     path.write_text(json.dumps(content() | {"format": "lockstep-bench/1"}), encoding="utf-8")

@@ -209,8 +209,10 @@ def test_an_upgrade_that_was_not_exercised_is_an_error(place: Path, tmp_path: Pa
     link = tmp_path / "python"
     link.write_text(f'#!/bin/sh\nexec {made.baseline.python} "$@"\n', encoding="utf-8")
     link.chmod(0o755)
-    with pytest.raises(InputError, match="was not exercised"):
+    with pytest.raises(InputError, match=r"was not exercised.*; if they differ in what no package tells, name --frame"):
         said(baseline_python=made.baseline.python, candidate_python=str(link))
+    sides, _ = said(baseline_python=made.baseline.python, candidate_python=str(link), framework="jax")
+    assert (sides.framework, sides.changes, sides.candidate.python) == ("jax", (), str(link))
 
 
 def test_another_version_than_the_one_asked_for_is_an_error(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
