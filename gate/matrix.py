@@ -23,12 +23,15 @@ class Planned:
     name: str
     framework: str
     baseline: str
+    """As `candidate`, empty where an interpreter or a report stands for the side."""
     candidate: str
+    baseline_python: str
+    candidate_python: str
     device: str
     network: str
     spec: str
     options: str
-    """Of `python -m gate`, beside sides, framework and spec: what action.yml calls so."""
+    """Of `python -m gate`, beside sides, interpreters, framework and spec: what action.yml calls so."""
     arguments: str
     """All that runs the cell: `python -m gate` and these."""
     report: str
@@ -46,13 +49,17 @@ def listed(arguments: list[str]) -> dict[str, Any]:
     ]
     part = ["--part"] if len(places) > 1 else []
     cells = [_planned(*place, options, part) for place in places]
-    seen: set[tuple[str, ...]] = set()
+    seen: set[str] = set()
     for cell in cells:
-        key = (cell.baseline, cell.candidate, cell.device, cell.network)
-        if key in seen:
+        if cell.name in seen:
             raise InputError(f"expected each cell once, found {cell.name} twice")
-        seen.add(key)
+        seen.add(cell.name)
     return {"include": [asdict(cell) for cell in cells]}
+
+
+def cell_name(baseline: str, candidate: str, device: str, network: str) -> str:
+    """What no other cell of a matrix is called: both sides by their labels."""
+    return f"{baseline} → {candidate}, {device}, {network}"
 
 
 def _pairs(options: Namespace) -> list[list[str]]:
@@ -83,10 +90,12 @@ def _planned(index: int, sides: list[str], spec: str, device: str, options: Name
     beside = [*words_of(options, ("framework", "baseline_python", "candidate_python")), "--device", device, *part]
     own = [*sides, *words_of(options), "--spec", spec, "--device", device, *part]
     return Planned(
-        name=f"{baseline.label} → {candidate.label}, {device}, {network}",
+        name=cell_name(baseline.label, candidate.label, device, network),
         framework=framework or "",
-        baseline=baseline.label,
-        candidate=candidate.label,
+        baseline="" if baseline.is_there else baseline.label,
+        candidate="" if candidate.is_there else candidate.label,
+        baseline_python=baseline.python or "",
+        candidate_python=candidate.python or "",
         device=device,
         network=network,
         spec=spec,

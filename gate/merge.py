@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from gate import report
+from gate.matrix import cell_name
 from gate.reading import json_of, validated
 from gate.results import Numerics, Side, Sides
 from gate.verdict import Report, Run, void
@@ -18,15 +19,6 @@ class _Cell(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
     name: str
-    baseline: str
-    candidate: str
-    device: str
-    network: str
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        """What no other cell has."""
-        return (self.baseline, self.candidate, self.device, self.network)
 
 
 class _Matrix(BaseModel):
@@ -48,8 +40,8 @@ def merged(paths: Sequence[Path], cells: Path | None = None) -> Report:
     _require_once(runs)
     missing = [place for _, own in given for place in own.missing]
     if cells is not None:  # which says what there should be, also of cells that an earlier merge missed
-        there = {key for _, run in runs for key in _keys(run)}
-        missing = [cell.name for cell in _expected(cells) if cell.key not in there]
+        there = {name for _, run in runs for name in _names(run)}
+        missing = [cell.name for cell in _expected(cells) if cell.name not in there]
     return Report(_voided([run for _, run in runs]), tuple(dict.fromkeys(missing)))
 
 
@@ -64,10 +56,11 @@ def _voided(runs: Sequence[Run]) -> tuple[Run, ...]:
     )
 
 
-def _keys(run: Run) -> list[tuple[str, ...]]:
+def _names(run: Run) -> set[str]:
+    """Of the cells that a run is."""
     sides = run.finding.sides
-    found = [own.network for own in run.finding.numerics] + [own.network for own in run.finding.speed]
-    return [(sides.baseline.label, sides.candidate.label, run.device, network) for network in dict.fromkeys(found)]
+    networks = {own.network for own in run.finding.numerics} | {own.network for own in run.finding.speed}
+    return {cell_name(sides.baseline.label, sides.candidate.label, run.device, network) for network in networks}
 
 
 def _require_same_sides(runs: Sequence[tuple[Path, Run]]) -> None:

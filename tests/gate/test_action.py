@@ -15,8 +15,13 @@ import yaml
 
 from gate.changed import Update
 from gate.comment import CUT
+from gate.matrix import listed
 from gate.node import KEPT
 from gate.options import parsed
+from gate.report import write
+from gate.verdict import Report
+from tests.gate.findings import numerics
+from tests.gate.findings import run as run_of
 
 ROOT = Path(__file__).parents[2]
 ACTION: dict[str, Any] = yaml.safe_load((ROOT / "action.yml").read_text(encoding="utf-8"))
@@ -392,6 +397,46 @@ def test_the_workflow_finds_what_changed(runner: Path) -> None:
     before = JOBS["changed"]["steps"][-1]["with"]["path"]
     assert update["baseline"].startswith(before)
     assert (repository / update["baseline"]).read_text(encoding="utf-8").startswith("jax==0.9.2")
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["torch==2.14.1 torch==2.15.0 --seeds 7", "--baseline-python PYTHON jax==2 --batch 1,16",
+     "--baseline-python PYTHON --candidate-python PYTHON2", "--baseline-report old.json jax==2 --framework jax"],
+)  # fmt: skip
+def test_a_cell_of_the_matrix_in_the_docs_is_run_by_the_action_as_it_is_listed(runner: Path, words: str) -> None:
+    for name in ("PYTHON", "PYTHON2"):
+        shutil.copy(runner / "bin" / "gh", runner / name)
+    (cell,) = listed([str(runner / word) if word.startswith("PYTHON") else word for word in words.split()])["include"]
+    (workflow,) = workflows_of("gate.md")
+    (step,) = workflow["jobs"]["gate"]["steps"]
+    given = {name: re.sub(r"\$\{\{ matrix\.(\w+) }}", lambda field: cell[field[1]], text)
+             for name, text in step["with"].items() if "matrix." in text}  # fmt: skip
+    inputs = {"spec": "SPECS"} | {name: name.replace("-", "_").upper() for name in given if name != "spec"}
+    assert gate(runner, 0, **{inputs[name]: text for name, text in given.items()}).returncode == 0
+    told = (runner / "arguments").read_text(encoding="utf-8").splitlines()[3:]
+    of_the_action = {"report": str(runner / "reports"), "framework": cell["framework"] or None}
+    assert vars(parsed(told)) == vars(parsed(shlex.split(cell["arguments"]))) | of_the_action
+
+
+@pytest.mark.parametrize(("codes", "passes"), [("0 0", True), ("0", False), ("", False)])
+def test_the_matrix_in_the_docs_ends_with_one_verdict(runner: Path, codes: str, passes: bool) -> None:
+    (workflow,) = workflows_of("gate.md")
+    job = workflow["jobs"]["merge"]
+    assert (job["needs"], job["if"]) == (["cells", "gate"], "always()")
+    upload = workflow["jobs"]["cells"]["steps"][-1]["with"]
+    cells = runner / job["steps"][-2]["with"]["path"] / upload["name"] / upload["path"]
+    cells.parent.mkdir(parents=True)
+    networks = ["alexnet", "caffenet"]
+    matrix = listed(["jax==0.9.2", "jax==0.10.2", *(word for name in networks for word in ("--spec", name))])
+    cells.write_text(json.dumps(matrix), encoding="utf-8")
+    for index, network in list(enumerate(networks))[: len(codes.split())]:
+        write(Report((run_of(numerics(network=network)),)), runner / "found" / f"gate-{index}")
+    script = f'python() {{ PYTHONPATH={shlex.quote(str(ROOT))} "{sys.executable}" "$@"; }}\n{job["steps"][-1]["run"]}'
+    done = subprocess.run([*BASH, script], cwd=runner, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) is passes, done.stderr
+    assert "Traceback" not in done.stderr
+    assert ("Gate" in (runner / "GITHUB_STEP_SUMMARY").read_text(encoding="utf-8")) is bool(codes)
 
 
 def test_the_workflows_of_the_docs_are_valid_and_use_what_the_action_has() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -49,6 +50,18 @@ def test_one_cell_of_several_is_called_a_part() -> None:
     for cell in cells(*JAX, "--spec", "alexnet", "--spec", "caffenet"):
         assert parsed(shlex.split(cell["arguments"])).part
         assert "--part" in shlex.split(cell["options"])
+
+
+def test_what_stands_for_a_side_is_no_side(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n", encoding="utf-8")
+    python.chmod(0o755)
+    (cell,) = cells("--baseline-python", str(python), JAX[1])
+    assert (cell["baseline"], cell["baseline_python"], cell["candidate"]) == ("", str(python), JAX[1])
+    assert cell["name"] == f"{python} → {JAX[1]}, cpu, alexnet"
+    (cell,) = cells("--baseline-report", "old.json", JAX[1])
+    assert (cell["baseline"], cell["baseline_python"], cell["candidate"]) == ("", "", JAX[1])
+    assert "--baseline-report old.json" in cell["options"]
 
 
 def test_the_cells_are_json_that_a_workflow_can_read() -> None:

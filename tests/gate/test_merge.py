@@ -128,6 +128,17 @@ def test_nothing_is_missing_where_every_cell_has_a_report(tmp_path: Path) -> Non
     assert (whole.missing, whole.exit) == ((), Exit.PASSED)
 
 
+def test_a_cell_whose_side_is_an_interpreter_is_found(tmp_path: Path) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n", encoding="utf-8")
+    python.chmod(0o755)
+    path = tmp_path / "cells.json"
+    path.write_text(json.dumps(listed(["--baseline-python", str(python), "jax==0.10.2"])), encoding="utf-8")
+    sides = replace(SIDES, baseline=replace(SIDES.baseline, label=str(python)))
+    assert merged(kept(tmp_path / "a", replace_sides(ALEXNET, sides)), path).missing == ()
+    assert len(merged(kept(tmp_path / "b", ALEXNET), path).missing) == 1
+
+
 @pytest.mark.parametrize("text", ["", "[]", '{"include": [{"name": 1}]}'])
 def test_cells_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "cells.json"
