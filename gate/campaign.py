@@ -11,7 +11,7 @@ from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from rich.table import Table
@@ -108,7 +108,8 @@ def main(arguments: list[str]) -> Exit:
         tell("simulate")
         simulated = characteristics(FAMILIES, Plan())
     machine = capture(options.threads)
-    text = markdown(outcomes, simulated, options.framework, machine["processor"], machine["allowed_cores"])
+    where = (options.framework, machine["processor"], machine["allowed_cores"])
+    text = markdown(outcomes, simulated, _plan(options), *where)
     if options.verdicts is None:
         PAGE.renew(text)
     else:
@@ -191,6 +192,7 @@ def _require_run(found: Sequence[Speed]) -> None:
 def markdown(
     outcomes: Sequence[Outcome],
     simulated: Sequence[Characteristic],
+    plan: Plan,
     framework: str,
     processor: str,
     cores: str,
@@ -198,6 +200,7 @@ def markdown(
     """What is said in docs/gate-statistics.md: measured, and simulated."""
     lines = [
         f"Measured with {framework} on {NETWORK}, {cores} cores of {processor}: steady state, a verdict a cell.",
+        f"The plan is not the gate's own in this: {_plan_text(plan)}.",
         "",
         *_head("candidate | verdicts | SLOWER | required | 95% interval | undecided | OK, faster | blocks | seen from"),
         *(_measured(outcome) for outcome in outcomes),
@@ -215,6 +218,13 @@ def markdown(
         *(_simulated(one) for one in simulated),
     ]
     return "\n".join(lines)
+
+
+def _plan_text(plan: Plan) -> str:
+    """Where the plan differs from the gate's own: `turns 6 (10)`."""
+    usual = asdict(Plan())
+    own = {name: value for name, value in asdict(plan).items() if value != usual[name] and name != "seed"}
+    return ", ".join(f"{name} {value} ({usual[name]})" for name, value in own.items()) or "nothing"
 
 
 def _head(titles: str) -> tuple[str, str]:

@@ -63,7 +63,7 @@ class Finished:
             "cells": [cell.key for cell in cells],
             "baseline_report": _digest(baseline_report) if baseline_report else None,
             "machine": {name: machine.get(name) for name in MACHINE},
-            "lockstep": _own_digest(),
+            "lockstep": own_digest(),
         }
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         return cls(place() / key, key)
@@ -127,7 +127,7 @@ class Finished:
 
 
 @cache
-def _own_digest() -> str:
+def own_digest() -> str:
     """Of Lockstep's own code and data: a change of it may change any verdict."""
     digest = hashlib.sha256()
     for package in PACKAGES:

@@ -43,7 +43,7 @@ def markdown_text(report: Report) -> str:
     for cell in report.cells:
         if cell.numerics is not None and cell.numerics.taps:
             lines += ["", *_taps(cell)]
-    lines += ["", *dict.fromkeys(line for run in report.runs for line in _about(run)), ""]
+    lines += ["", *dict.fromkeys(map(_about, report.runs)), *(f"Note: {safe(note)}." for note in report.notes), ""]
     return "\n".join(lines)
 
 
@@ -111,13 +111,11 @@ def _taps(cell: Cell) -> Iterator[str]:
     yield "</details>"
 
 
-def _about(run: Run) -> Iterator[str]:
+def _about(run: Run) -> str:
     machine = run.finding.machine
     told = ", ".join(f"{key} {machine[key]}" for key in ("processor", "cores", "platform", "device") if key in machine)
     minutes, seconds = divmod(round(run.duration_s), 60)
-    yield f"{safe(run.title)}, {run.device}: {minutes} min {seconds} s; {safe(told)}."
-    for note in run.notes:
-        yield f"Note: {safe(note)}."
+    return f"{safe(run.title)}, {run.device}: {minutes} min {seconds} s; {safe(told)}."
 
 
 def _pair(before: float | None, after: float | None, form: str) -> str:

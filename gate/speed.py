@@ -9,6 +9,7 @@ from typing import Any
 from bench.environment import capture
 from gate.blocks import REFUSALS, Bench, Block, Control, Failure, Pace, Sample, SideError, files_of, sample_of
 from gate.exercised import require_installed
+from gate.finished import own_digest
 from gate.layers import layer_costs
 from gate.looks import Look, Series, decide, series_of
 from gate.plan import Cell, Plan
@@ -220,4 +221,5 @@ def _identity(sides: Sides, cells: Sequence[Cell], plan: Plan, commands: Command
         "cells": [[cell.network.sha256, cell.variant.fields(), cell.batch] for cell in cells],
         "sides": [asdict(sides.baseline), asdict(sides.candidate)],
         "commands": [list(command) for command in commands],
+        "lockstep": own_digest(),
     }

@@ -40,7 +40,7 @@ def speed_text(cell: Cell) -> str:
     ]
     which = list(dict.fromkeys(str(effect.quantity) for _, effect in cell.effects if effect.verdict is worst))
     said = str(worst) if worst in (SpeedVerdict.OK, SpeedVerdict.SKIPPED) else f"{worst}: {', '.join(which)}"
-    return f"{said} (step {', '.join(steady)})" if steady else said
+    return f"{said} (forward {', '.join(steady)})" if steady else said
 
 
 def reasons(cell: Cell) -> str:

@@ -44,7 +44,7 @@ def show(report: Report, files: Sequence[Path]) -> None:
             terminal.print(f"  to accept it: gate.md has the entry for {where}", soft_wrap=True)
     for text in _speed_lines(report):
         terminal.print(_plain(text), soft_wrap=True)
-    for note in dict.fromkeys(note for run in report.runs for note in run.notes):
+    for note in report.notes:
         terminal.print(f"note: {_plain(note)}", soft_wrap=True)
     style = STYLES[report.verdict]
     terminal.print(

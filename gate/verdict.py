@@ -117,6 +117,18 @@ class Report:
         return [own for own in dict.fromkeys((file, use.stale) for file, use in uses) if own not in needed]
 
     @property
+    def notes(self) -> list[str]:
+        """What a reader has to know, each once."""
+        found = [note for run in self.runs for note in run.notes]
+        families = sum(bool(run.finding.speed) for run in self.runs)
+        if families > 1:
+            found.append(
+                f"how often a SLOWER may be wrong is held within each of the {families} runs that timed, not over all "
+                f"of them (docs/gate-statistics.md)"
+            )
+        return list(dict.fromkeys(found))
+
+    @property
     def title(self) -> str:
         """What is upgraded, each upgrade once."""
         return "; ".join(dict.fromkeys(run.title for run in self.runs))

@@ -115,7 +115,8 @@ def test_page_has_counts_with_their_exact_intervals() -> None:
     same = Outcome(EXPERIMENTS[0], (speed(SpeedVerdict.OK),) * 59 + (speed(SpeedVerdict.UNDECIDED),))
     caught = Outcome(EXPERIMENTS[3], (speed(SpeedVerdict.SLOWER),) * 19 + (speed(SpeedVerdict.UNDECIDED),))
     simulated = [Characteristic(0.05, "a noise", 200, Counter({SpeedVerdict.SLOWER: 150, SpeedVerdict.OK: 50}), 24.5)]
-    page = markdown([same, caught], simulated, "onnx", "a processor", "2")
+    page = markdown([same, caught], simulated, Plan(turns=6, shared=True), "onnx", "a processor", "2")
+    assert "The plan is not the gate's own in this: turns 6 (10), shared True (False)." in page
     assert "| the same, A/A | 60 | 0 | 0 | 0.0% to 6.0% | 1 | 59 | 12 | +2.1% |" in page
     assert "| 5% extra work | 20 | 19 | 19 to 20 | 75.1% to 99.9% | 1 | 0 | 12 | +2.1% |" in page
     assert "| import | 60 | 0 | 0.0% to 6.0% | 0 |" in page

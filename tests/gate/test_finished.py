@@ -55,7 +55,7 @@ def test_any_other_comparison_starts_anew(other: dict[str, Any]) -> None:
 
 def test_another_lockstep_starts_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     Finished.of(**SAME).keep("alexnet", [numerics()])
-    monkeypatch.setattr(finished, "_own_digest", lambda: "another")
+    monkeypatch.setattr(finished, "own_digest", lambda: "another")
     assert Finished.of(**SAME).numerics("alexnet") is None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gate.markdown import markdown_text
 from gate.matrix import listed
 from gate.merge import merged
 from gate.report import write
@@ -51,6 +52,10 @@ def test_merging_loses_nothing_and_can_be_repeated(tmp_path: Path) -> None:
 def test_numerics_and_speed_of_one_cell_may_be_run_apart(tmp_path: Path) -> None:
     whole = merged(kept(tmp_path, run(numerics()), run(speed()), run(speed(batch=1))))
     assert whole.exit is Exit.PASSED
+    (note,) = whole.notes
+    assert "within each of the 2 runs that timed, not over all of them" in note
+    assert f"Note: {note}." in markdown_text(whole).replace("\\", "")
+    assert merged(kept(tmp_path / "once", run(numerics()), run(speed()))).notes == []
 
 
 def test_the_rows_of_a_cell_that_was_run_in_parts_are_one(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def test_an_upgrade_is_called_by_what_was_asked_for() -> None:
 
 def test_the_speed_of_a_cell_names_what_has_the_worst_verdict() -> None:
     (cell,) = report(speed(effect(), effect(SpeedVerdict.SLOWER, Quantity.IMPORT, estimate=1.4))).cells
-    assert speed_text(cell) == "SLOWER: import (step +0.1% at batch 16)"
+    assert speed_text(cell) == "SLOWER: import (forward +0.1% at batch 16)"
 
 
 # --- What to act on ---------------------------------------------------------------------------------------------------
@@ -222,7 +222,7 @@ def test_a_summary_says_the_verdict_first() -> None:
     assert lines[0] == "# ❌ Gate failed: jax 0.9.2 → 0.10.2"
     assert lines[2] == "numerics: 1 drifted; speed: 1 OK."
     assert "drifted at conv3" in lines[6]
-    assert "OK (step +0.1% at batch 16)" in lines[6]
+    assert "OK (forward +0.1% at batch 16)" in lines[6]
     assert "| jaxlib | 0.9.2 | 0.10.2 | moved with it |" in lines
 
 

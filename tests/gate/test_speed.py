@@ -151,6 +151,15 @@ def test_blocks_of_another_plan_are_not_read_again(tmp_path: Path) -> None:
     assert len(journal.read_text().splitlines()) == 2 * once
 
 
+def test_blocks_of_another_lockstep_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = tmp_path / "blocks.jsonl"
+    judged(paced(), journal=journal)
+    once = len(journal.read_text().splitlines())
+    monkeypatch.setattr("gate.speed.own_digest", lambda: "another")
+    judged(paced(), journal=journal)
+    assert len(journal.read_text().splitlines()) == 2 * once
+
+
 def test_journal_keeps_every_duration(tmp_path: Path) -> None:
     journal = tmp_path / "blocks.jsonl"
     judged(paced(), journal=journal)
