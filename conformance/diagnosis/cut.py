@@ -1,22 +1,23 @@
 """Cuts one operator out of a generated source: its own lines and what they call, without types and documentation."""
 
 import ast
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 #: Arguments of the generated functions that a script has no use for.
 HOOKS = frozenset({"tap", "masks"})
 
 
-def cut(source: str, name: str, others: Iterable[str]) -> str | None:
+def cut(source: str, name: str, others: Iterable[str], factors: Mapping[str, int] | None = None) -> str | None:
     """The lines of the operator `name`, as a module with the same functions; None where the source has no such tap.
 
-    `others` are the names of the other operators: constants of theirs are left out.
+    `others` are the names of the other operators: constants of theirs are left out. Where it reads several taps, each
+    is x times one of `factors`, so that they are told from each other.
     """
     tree = ast.parse(source)
     forward = next((each for each in ast.walk(tree) if isinstance(each, ast.FunctionDef) and _taps(each, name)), None)
     if forward is None:
         return None
-    kept = _of_operator(forward.body, name)
+    kept = _of_operator(forward, name, factors or {})
     forward.body = kept
     attributes = {node.attr for own in kept for node in ast.walk(own) if isinstance(node, ast.Attribute)}
     for own in ast.walk(tree):
@@ -38,16 +39,16 @@ def _taps(node: ast.AST, name: str | None = None) -> bool:
     )
 
 
-def _of_operator(body: Sequence[ast.stmt], name: str) -> list[ast.stmt]:
+def _of_operator(forward: ast.FunctionDef, name: str, factors: Mapping[str, int]) -> list[ast.stmt]:
     """What comes before all operators, and what belongs to this one; what it reads is `x`."""
-    lines = [line for line in body if not _is_text(line)]
+    lines = [line for line in forward.body if not _is_text(line)]
     place = next(index for index, line in enumerate(lines) if _taps(line, name))
     first = next(index for index, line in enumerate(lines) if _taps(line))
     before = next((index for index in range(place - 1, -1, -1) if _taps(lines[index])), -1)
     own = lines[before + 1 : place + 1]
     read = {node.id for line in own for node in ast.walk(line) if isinstance(node, ast.Name)}
     assigned = {
-        target.id
+        target.id: factors.get(_tap(line), 1)
         for line in lines[:place]
         if _taps(line) and isinstance(line, ast.Assign)
         for target in line.targets
@@ -57,10 +58,25 @@ def _of_operator(body: Sequence[ast.stmt], name: str) -> list[ast.stmt]:
     value = last.value if isinstance(last, ast.Assign | ast.Return) else None
     if value is None:
         raise ValueError(f"{name}: expected an assignment or a return")
-    names = [ast.Assign([ast.Name(each, ast.Store())], ast.Name("x", ast.Load())) for each in sorted(read & assigned)]
-    given = [line for line in names if line.targets[0].id != "x"]  # type: ignore[attr-defined]
+    as_nodes = any(own.arg == "node" for own in forward.args.args)
+    names = sorted(each for each in read & assigned.keys() if each != "x" or assigned[each] > 1)
+    values = ", ".join(_times(each, assigned[each], as_nodes) for each in names)
+    given = ast.parse(f"{', '.join(names)} = {values}").body if names else []
     beginning = [line for line in lines[:first] if before >= first and read & set(_defines(line))]
     return [*beginning, *given, *own[:-1], ast.Return(value)]
+
+
+def _tap(line: ast.stmt) -> str:
+    """The name of the last tap of a line."""
+    names = [each.args[0] for each in ast.walk(line) if isinstance(each, ast.Call) and _taps(each) and each.args]
+    return next((str(each.value) for each in names if isinstance(each, ast.Constant)), "")
+
+
+def _times(name: str, factor: int, as_nodes: bool) -> str:
+    """So many times x: by a product, or in a graph of nodes by a sum."""
+    if factor == 1:
+        return "x"
+    return f"node({name!r}, 'Sum', {', '.join(['x'] * factor)})" if as_nodes else f"x * {factor}"
 
 
 def _is_text(line: ast.stmt) -> bool:

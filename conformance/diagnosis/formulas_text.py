@@ -1,5 +1,6 @@
 """What an operator must give, as lines of NumPy for a script that stands alone: `expected` from `x` and `tensors`."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import assert_never
 
@@ -24,8 +25,11 @@ from spec.shapes import Layer, window
 WINDOWS = "np.lib.stride_tricks.sliding_window_view"
 
 
-def expected_lines(layer: Layer) -> list[str]:
-    """Lines that compute `expected` in float64 from `wide`, which is x, and from `tensors`."""
+def expected_lines(layer: Layer, factors: Sequence[int] = (1,)) -> list[str]:
+    """Lines that compute `expected` in float64 from `wide`, which is x, and from `tensors`.
+
+    `factors`: how many times x each of several inputs is.
+    """
     operator, name = layer.operator, layer.name
     match operator:
         case Conv():
@@ -75,9 +79,9 @@ def expected_lines(layer: Layer) -> list[str]:
                 "expected = powers / powers.sum(1, keepdims=True)",
             ]
         case Add():
-            return [f"expected = wide * {len(operator.reads)}"]
+            return [f"expected = wide * {sum(factors)}"]
         case Concat():
-            return [f"expected = np.concatenate([wide] * {len(operator.reads)}, 1)"]
+            return [f"expected = np.concatenate([wide * times for times in {tuple(factors)}], 1)"]
         case BatchNorm():
             return [
                 f"of = [tensors['{name}.' + key] for key in ('mean', 'variance', 'scale', 'shift')]",

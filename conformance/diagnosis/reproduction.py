@@ -140,20 +140,18 @@ def scripts(wrong: Wrong) -> Iterator[str]:
     for operator, shape in _shrunk(wrong.layer):
         one = _alone(wrong.network, operator, shape)
         try:
-            (layer,) = one.layers
+            layer = one.layers[-1]
             source = source_text(one, framework, lowering)
         except (ShapeError, ValueError):
             continue
-        yield from _with_data(wrong, framework, layer, source, ())
-    others = [layer.name for layer in wrong.network.layers]
-    yield from _with_data(wrong, framework, wrong.layer, wrong.source.read_text(encoding="utf-8"), others)
+        yield from _with_data(wrong, framework, one, layer, source)
+    yield from _with_data(wrong, framework, wrong.network, wrong.layer, wrong.source.read_text(encoding="utf-8"))
 
 
-def _with_data(
-    wrong: Wrong, framework: FrameworkName, layer: Layer, source: str, others: tuple[str, ...] | list[str]
-) -> Iterator[str]:
+def _with_data(wrong: Wrong, framework: FrameworkName, network: Network, layer: Layer, source: str) -> Iterator[str]:
     """The scripts of one source: with an input by seed, and with the one that failed where it is small."""
-    lines = cut(source, layer.name, others)
+    factors = _factors(layer.operator, network.input.name)
+    lines = cut(source, layer.name, [own.name for own in network.layers], factors)
     if lines is None:
         return
     sizes = wrong.x.astype(np.float64)
@@ -161,12 +159,18 @@ def _with_data(
     drawn = f"({mean:.3g} + {std:.3g} * random.standard_normal({(2, *layer.input_shape)})).astype(np.float32)"
     literal = _literal(wrong, layer)
     for x in filter(None, (drawn, literal)):
-        text = _text(wrong, framework, layer, lines, x)
+        text = _text(wrong, framework, layer, lines, x, [factors[read] for read in layer.operator.reads])
         if text.count("\n") <= LINES:
             yield text
 
 
-def _text(wrong: Wrong, framework: FrameworkName, layer: Layer, lines: str, x: str) -> str:
+def _factors(operator: AnyOperator, image: str) -> dict[str, int]:
+    """How many times x each input is: different ones where there are several, and in float32 exactly."""
+    several = len(operator.reads) > 1
+    return {read: 2 ** (place + 1) if several and read != image else 1 for place, read in enumerate(operator.reads)}
+
+
+def _text(wrong: Wrong, framework: FrameworkName, layer: Layer, lines: str, x: str, factors: Sequence[int]) -> str:
     images = len(layer.input_shape) == 3
     last = "LAYOUT = 'NHWC'" in lines
     own = [line for line in lines.splitlines() if not line.startswith("LAYOUT")]
@@ -188,7 +192,7 @@ def _text(wrong: Wrong, framework: FrameworkName, layer: Layer, lines: str, x: s
             *asked,
             *back,
             "wide = x.astype(np.float64)",
-            *expected_lines(layer),
+            *expected_lines(layer, factors),
             "if actual.shape != expected.shape:",
             "    raise SystemExit(f'expected shape {expected.shape}, found {actual.shape}')",
             "index = np.unravel_index(np.abs(actual - expected).argmax(), expected.shape)",
@@ -233,11 +237,14 @@ def _plain(text: str) -> str:
 
 
 def _alone(network: Network, operator: AnyOperator, shape: Shape) -> Network:
-    """A network of one operator, which reads the input as often as it reads anything."""
+    """A network of one operator; where that reads several inputs, of one more for each, which the script leaves out."""
     image = "image" if operator.name != "image" else "picture"
-    own = operator.model_copy(update={"inputs": (image,) * len(operator.reads), "source": None})
+    count = len(operator.reads)
+    before = [Relu(op="relu", name=f"{operator.name}_{place}", inputs=(image,)) for place in range(count)]
+    reads = tuple(each.name for each in before) if count > 1 else (image,)
+    own = operator.model_copy(update={"inputs": reads, "source": None})
     update = {"input": Input(name=image, shape=shape), "name": "one_operator", "title": "One operator"}
-    return network.with_graph([own]).model_copy(
+    return network.with_graph([*before, own] if count > 1 else [own]).model_copy(
         update={**update, "preprocessing": None, "training": None, "evaluation": None}
     )
 

@@ -91,6 +91,13 @@ def test_a_script_shows_the_difference_by_itself(
     assert "expected" in ended.stderr.splitlines()[-1]
 
 
+def test_inputs_in_another_order_are_shown(pythons: Mapping[str, str], tmp_path: Path) -> None:
+    lines = ("[pool_a, pool_b, pool_c]", "[pool_a, pool_c, pool_b]")
+    script = reproduced(wrong(load(str(ALL)), "join", "torch", tmp_path, lines), pythons["torch"])
+    assert script is not None
+    assert "= (x * 2, x * 4, x * 8)" in script.text
+
+
 def test_a_run_writes_the_script_that_its_report_names(pythons: Mapping[str, str], tmp_path: Path) -> None:
     network, store = load("alexnet_narrow"), Store(tmp_path / "cache")
     case = Case("scaled", "photographs", 0, 2)
