@@ -73,10 +73,14 @@ def _tap(line: ast.stmt) -> str:
 
 
 def _times(name: str, factor: int, as_nodes: bool) -> str:
-    """So many times x: by a product, or in a graph of nodes by a sum."""
+    """So many times x, a power of 2: by a product, or in a graph of nodes by doubling, which rounds nothing either."""
     if factor == 1:
         return "x"
-    return f"node({name!r}, 'Sum', {', '.join(['x'] * factor)})" if as_nodes else f"x * {factor}"
+    if not as_nodes:
+        return f"x * {factor}"
+    half = f"{name}.{factor // 2}"
+    once, again = ("x", "x") if factor == 2 else (_times(half, factor // 2, as_nodes), repr(half))
+    return f"node({name!r}, 'Sum', {once}, {again})"
 
 
 def _is_text(line: ast.stmt) -> bool:
