@@ -24,7 +24,7 @@ from tests.gate.reports import content, identical, reported
 
 ROOT = Path(__file__).parents[2]
 WORKER = Path(__file__).with_name("planted_worker.py")
-FRAMEWORKS: tuple[FrameworkName, ...] = ("torch", "jax")
+FRAMEWORKS: tuple[FrameworkName, ...] = ("torch", "jax", "tensorflow", "onnx")
 NARROW = Cases(NETWORK, threads=2)
 BY_ID = {fault.id: fault for fault in FAULTS}
 
