@@ -220,16 +220,16 @@ def pair(folder: Path, worker: str = "") -> tuple[str, ...]:
 
 
 def test_a_candidate_that_computes_something_else_does_not_pass(tmp_path: Path) -> None:
-    done = gate(tmp_path, *pair(tmp_path, "one_element"), "--numerics-only")
+    done = gate(tmp_path, *pair(tmp_path, "float16_sums"), "--numerics-only")
     assert done.returncode == 1, done.stderr
     found = read(tmp_path / "reports" / "gate.json")
     (cell,) = found.cells
     assert cell.numerics is not None and cell.numerics.decided_by is not None
-    assert (cell.numerics.verdict, cell.numerics.decided_by.tap) == (NumericVerdict.DIVERGED, "conv5")
-    assert "diverged alexnet_narrow, jax cpu float32 compiled native" in done.stdout
-    assert "where: conv5 (conv, local): single elements" in done.stdout
+    assert (cell.numerics.verdict, cell.numerics.decided_by.tap) == (NumericVerdict.PRECISION, "fc6")
+    assert "precision class changed alexnet_narrow, jax cpu float32 compiled native" in done.stdout
+    assert "where: fc6 (dense, local): precision float32 → tf32" in done.stdout
     assert "--numerics-only" in done.stdout
-    assert done.stdout.splitlines()[-1].startswith("failed: numerics: 1 diverged; report: ")
+    assert done.stdout.splitlines()[-1].startswith("failed: numerics: 1 precision class changed; report: ")
     assert "numerics: alexnet_narrow: candidate:" in done.stderr
     assert (tmp_path / "reports" / "gate.md").read_text(encoding="utf-8").startswith("# ❌ Gate failed: jax 1.0 → 2.0")
 
