@@ -63,7 +63,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
                 ),
             ),
         },
-        explained_by="precision: float16 or tf32",
+        explained_by="precision: tf32",
     ),
     Fault(
         "tf32_in_a_dense_layer",
@@ -99,7 +99,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the kernels of conv5 are stored in float16",
         "conv5",
         tensors=tensor("conv5.weight", _float16),
-        explained_by="precision: float16 weights",
+        explained_by="precision: float16 or tf32 weights",
     ),
     Fault(
         "int8_weights",
