@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from conformance.junit import junit_text
+from conformance.machine import processor
 from conformance.markdown import markdown_text
 from conformance.results import Check, Column, Outcome, Result
 from spec.exits import Exit
@@ -80,7 +81,7 @@ class Report:
                     "python": platform.python_version(),
                     "numpy": np.__version__,
                     "platform": platform.platform(),
-                    "processor": _processor(),
+                    "processor": processor(),
                     "cores": str(os.cpu_count()),
                     "threads": str(self.threads),
                 },
@@ -100,12 +101,3 @@ class Report:
         }
         texts |= {script.path: script.text for own in self.results if (script := own.reproduction) is not None}
         return write_all(folder, texts)
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

@@ -1,6 +1,7 @@
 """False alarms: right networks, of which the suite must reject none, and how many of them other rules reject."""
 
 import json
+import os
 import platform
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,11 +16,13 @@ from conformance.forward import results_of, traces_of
 from conformance.fuzz.cases import files_of, showing_case, turn_to
 from conformance.fuzz.networks import random_network
 from conformance.known import explained
+from conformance.machine import processor
 from conformance.participants import Participant
 from conformance.power.fault import NARROW, OPERATORS
 from conformance.power.planting import code_hash, workers
 from conformance.power.report import Count, counted
 from conformance.power.rules import RULES
+from conformance.power.spent import counting, told
 from conformance.power.workbench import BATCH, Run, answered, network_named, rejected_by
 from conformance.rates import rate_upper_bound
 from conformance.reference import reference
@@ -50,6 +53,8 @@ class CleanReport:
     cases: Sequence[Mapping[str, Entry]]
     """Each case, by framework."""
     versions: Mapping[str, str]
+    duration_s: float
+    """How long it took, in all its parts."""
 
     @property
     def alarms(self) -> list[tuple[str, str]]:
@@ -89,6 +94,8 @@ class CleanReport:
             "format": FORMAT,
             "is_met": self.is_met,
             "versions": dict(self.versions),
+            "duration_s": self.duration_s,
+            "machine": {"processor": processor(), "cores": os.cpu_count()},
             "suite": {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()},
             "false_alarms": self.false.fields() | {"upper_95_bound": self._bound},
             "other_rules": {
@@ -108,7 +115,10 @@ class CleanReport:
         versions = ", ".join(f"{name} {safe(version)}" for name, version in self.versions.items())
         return "\n".join(
             [
-                f"{self.false.of:,} right cases, each in {versions}. A case counts as rejected where any framework is.",
+                (
+                    f"{self.false.of:,} right cases, each in {versions}. A case is rejected where any framework is. "
+                    f"{told(self.duration_s)}"
+                ),
                 "",
                 "| rule | rejected, by the output | rejected, by any tap |",
                 "|---|---|---|",
@@ -132,15 +142,17 @@ def clean(pythons: Mapping[str, str], cases: int, journal: Path | None, tell: Ca
         kept = Journal(journal, {"code": code_hash(), "versions": versions, "numpy": np.__version__})
         found: list[Mapping[str, Entry]] = []
         alarms = 0
-        for number in range(cases):
-            tell(f"{number + 1} of {cases} right cases; {alarms} false alarms")
-            entry = kept.get(str(number))
-            if entry is None:
-                entry = _checked(number, running, Path(folder))
-                kept.put(str(number), entry)
-            found.append(entry)
-            alarms += any(own["alarm"] for own in entry.values())
-        return CleanReport(found, versions)
+        with counting(kept) as spent_s:
+            for number in range(cases):
+                tell(f"{number + 1} of {cases} right cases; {alarms} false alarms")
+                entry = kept.get(str(number))
+                if entry is None:
+                    entry = _checked(number, running, Path(folder))
+                    kept.put(str(number), entry)
+                found.append(entry)
+                alarms += any(own["alarm"] for own in entry.values())
+            duration_s = spent_s()
+        return CleanReport(found, versions, duration_s)
 
 
 def case_of(number: int) -> tuple[Network, Case]:

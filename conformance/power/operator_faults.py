@@ -151,6 +151,15 @@ LRN: tuple[Fault, ...] = (
         explained_by="alpha_convention: mean",
     ),
     Fault(
+        "lrn_defaults",
+        "lrn",
+        "alpha_convention",
+        "LocalResponseNorm(5), whose α is of the mean and whose k is 1",
+        "norm1",
+        network=operator("norm1", alpha_convention="mean", k=1.0),
+        explained_by="alpha_convention: mean and k: 1",
+    ),
+    Fault(
         "lrn_alpha_sum_for_mean",
         "lrn",
         "alpha_convention",
@@ -619,6 +628,7 @@ OTHERS: tuple[Fault, ...] = (
             "jax": "jnp.stack([pool_a, pool_b, pool_c], axis=2).reshape(len(pool_a), 24, 10, 15)",
             "tensorflow": "tf.reshape(tf.stack([pool_a, pool_b, pool_c], axis=-1), (-1, 10, 15, 24))",
         },
+        explained_by="order: channels in turn",
     ),
     Fault(
         "batch_norm_epsilon",

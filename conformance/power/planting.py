@@ -14,6 +14,7 @@ import numpy as np
 
 from conformance.participants import AT_ONCE, Entrant, Files, Participant, Settings, participants_of, threads_for
 from conformance.power.fault import NARROW, NUMPY, Fault
+from conformance.power.spent import counting
 from conformance.power.verdicts import CleanRun, Power, Verdict
 from conformance.power.workbench import Bench, Run
 from conformance.results import Check, Outcome, Result
@@ -45,17 +46,18 @@ def plant(
         kept = Journal(journal, {"code": code_hash(), "versions": versions, "numpy": np.__version__})
         keys = dict.fromkeys((fault.spec, fault.check) for fault, _ in plantings)
         benches = {key: Bench(*key, Path(folder)) for key in keys}
-        clean = [run for bench in benches.values() for run in _passed(bench, running, tell)]
         planting = _Planting(Path(folder), benches, kept, len(plantings), tell)
 
         def of(framework: str) -> list[Fault]:
             return [fault for fault, name in plantings if name == framework]
 
-        with threads_for(running) as pool, planting.until_stopped():
+        with counting(kept) as spent_s, threads_for(running) as pool, planting.until_stopped():
+            clean = [run for bench in benches.values() for run in _passed(bench, running, tell)]
             queues = [of(worker.entrant.variant.framework) for worker in running]
             for _ in (*pool.map(planting.in_worker, running, queues), *pool.map(planting.in_runner, of(NUMPY))):
                 pass  # an error in a thread is raised here
-        return Power([_verdict(fault, name, kept) for fault, name in plantings], clean, versions)
+            duration_s = spent_s()
+        return Power([_verdict(fault, name, kept) for fault, name in plantings], clean, versions, duration_s)
 
 
 def plantings_of(faults: Sequence[Fault], frameworks: Collection[str]) -> list[tuple[Fault, str]]:

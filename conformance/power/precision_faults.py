@@ -108,6 +108,7 @@ PRECISION_FAULTS: tuple[Fault, ...] = (
         "the weights of fc7 are quantised to 8 bits",
         "fc7",
         tensors=tensor("fc7.weight", _int8),
+        explained_by="precision: int8 weights",
     ),
     Fault(
         "float16_accumulation",

@@ -1,6 +1,7 @@
 """What a power run found: counts with exact intervals, a table a fault, and beside them what other rules would say."""
 
 import json
+import os
 import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from conformance.machine import processor
 from conformance.power.rules import RULES
+from conformance.power.spent import told
 from conformance.power.verdicts import Power, Verdict
 from conformance.rates import rate_interval
 from conformance.results import Check
@@ -90,13 +93,9 @@ class Report:
         }
 
     @property
-    def suite(self) -> dict[str, Count]:
-        """The same of this suite, on the same runs."""
-        forward = [own for own in self.power.verdicts if own.rejected_by is not None]
-        return {
-            "caught": counted(own.is_caught for own in forward),
-            "right networks rejected": Count(0, len(self.power.clean)),
-        }
+    def suite(self) -> Count:
+        """How many of the same runs this suite catches. The right networks must pass before anything is planted."""
+        return counted(own.is_caught for own in self.power.verdicts if own.rejected_by is not None)
 
     def json_text(self) -> str:
         """The text of power.json."""
@@ -104,7 +103,9 @@ class Report:
             "format": FORMAT,
             "is_met": self.is_met,
             "versions": self.power.versions,
+            "duration_s": self.power.duration_s,
             "suite": {"python": platform.python_version(), "numpy": np.__version__, "platform": platform.platform()},
+            "machine": {"processor": processor(), "cores": os.cpu_count()},
             "totals": {name: count.fields() for name, count in self.totals.items()},
             "other_rules": {
                 rule: {name: count.fields() for name, count in counts.items()} for rule, counts in self.others.items()
@@ -124,15 +125,19 @@ class Report:
         names = list(dict.fromkeys(verdict.framework for verdict in verdicts))
         versions = ", ".join(f"{name} {safe(version)}" for name, version in self.power.versions.items())
         faults = {verdict.fault.id: verdict.fault for verdict in verdicts}.values()
+        unexplainable = sum(verdict.is_explained is None for verdict in verdicts)
         lines = [
-            f"{len(faults)} faults, {len(verdicts)} plantings: {versions}; {platform.machine()}, CPU, float32.",
+            (
+                f"{len(faults)} faults, {len(verdicts)} plantings: {versions}; {platform.machine()}, CPU, float32. "
+                f"{told(self.power.duration_s)}"
+            ),
             "",
             "| of all plantings | count, share, exact 95% interval |",
             "|---|---|",
             *(f"| {name} | {count} |" for name, count in self.totals.items()),
             "",
             (
-                f"Other rules on the {self.suite['caught'].of} plantings of the forward lane that gave a trace, and on "
+                f"Other rules on the {self.suite.of} plantings of the forward lane that gave a trace, and on "
                 f"{len(self.power.clean)} runs of right networks, against the float64 oracle end to end: of the output "
                 "alone, or of every tap."
             ),
@@ -140,11 +145,12 @@ class Report:
             "| rule | caught, by the output | caught, by any tap | right rejected, by the output | by any tap |",
             "|---|---|---|---|---|",
             *(f"| {rule} | {' | '.join(map(str, counts.values()))} |" for rule, counts in self.others.items()),
-            f"| Lockstep | | {self.suite['caught']} | | {self.suite['right networks rejected']} |",
+            f"| Lockstep | | {self.suite} | | these must pass first; [others](#false-alarms) |",
             "",
             (
-                "✅ caught at the right tap, and explained first where it is in a class that can be diagnosed; "
-                "🔎 caught at the right tap, explained otherwise; 📍 caught elsewhere; ❌ not caught."
+                "✅ caught at the right tap, and explained first; ☑️ caught at the right tap, in no class that can be "
+                f"diagnosed ({unexplainable} of {len(verdicts)}); 🔎 caught at the right tap, explained otherwise; "
+                "📍 caught elsewhere; ❌ not caught."
             ),
             "",
             f"| fault | of | what is wrong | caught at | {' | '.join(names)} |",
@@ -168,7 +174,7 @@ def mark(verdict: Verdict | None) -> str:
         return "❌"
     if not verdict.is_at_tap:
         return "📍"
-    return "🔎" if verdict.is_explained is False else "✅"
+    return {True: "✅", False: "🔎", None: "☑️"}[verdict.is_explained]
 
 
 def misses(verdicts: Sequence[Verdict]) -> list[str]:

@@ -19,7 +19,6 @@ RUNNER_FAULTS: tuple[Fault, ...] = (
         "one layer keeps its weights when others are loaded",
         "conv3",
         runner=True,
-        explained_by="weight: output channels in reverse order",
     ),
     Fault(
         "batch_reversed",

@@ -81,6 +81,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "each channel has the bias of its neighbour",
         "conv1",
         tensors=tensor("conv1.bias", lambda bias: np.roll(bias, 1)),
+        explained_by="bias: moved on by one",
     ),
     Fault(
         "one_weight_negated",
@@ -109,6 +110,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
             tensor("fc8.weight", lambda weight: weight[[1, 0, *range(2, len(weight))]]),
             tensor("fc8.bias", lambda bias: bias[[1, 0, *range(2, len(bias))]]),
         ),
+        explained_by="output: channels in another order",
     ),
     Fault(
         "batch_norm_shift_for_mean",
@@ -128,6 +130,7 @@ TENSOR_FAULTS: tuple[Fault, ...] = (
         "bn1",
         OPERATORS,
         tensors=tensor("bn1.variance", np.sqrt),
+        explained_by="variance: its root",
     ),
     Fault(
         "weights_of_another_seed",

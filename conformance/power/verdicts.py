@@ -65,3 +65,5 @@ class Power:
     clean: list[CleanRun]
     versions: dict[str, str]
     """Of each framework."""
+    duration_s: float
+    """How long it took, in all its parts."""

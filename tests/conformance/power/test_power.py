@@ -21,8 +21,9 @@ from conformance.power.catalogue import FAULTS
 from conformance.power.clean import CleanReport, case_of
 from conformance.power.fault import NARROW, NUMPY, Fault
 from conformance.power.planting import plant, plantings_of
-from conformance.power.report import Report, misses
+from conformance.power.report import Report, mark, misses
 from conformance.power.rules import RULES
+from conformance.power.spent import counting
 from conformance.power.verdicts import CleanRun, Power, Verdict
 from conformance.power.workbench import Bench, Run
 from conformance.results import Case, Check, Outcome
@@ -30,6 +31,7 @@ from impls.client import Traced, Worker, WorkerError
 from impls.frameworks import FRAMEWORKS, Variant
 from impls.protocol import Trace
 from spec.exits import Exit, InputError, NotRunError
+from spec.journal import Journal
 from spec.load import load
 from spec.page import Page
 
@@ -96,7 +98,7 @@ def test_an_explanation_must_be_the_first_and_is_counted_where_there_is_one() ->
 
 def report(*verdicts: Verdict) -> Report:
     right = [CleanRun("a case", "torch", NONE), CleanRun("a case", "onnx", ALL)]
-    return Report(Power(list(verdicts), right, {"torch": "1"}))
+    return Report(Power(list(verdicts), right, {"torch": "1"}, 723.0))
 
 
 def test_totals_have_exact_intervals_and_other_rules_are_counted_on_the_same_runs() -> None:
@@ -117,6 +119,8 @@ def test_totals_have_exact_intervals_and_other_rules_are_counted_on_the_same_run
     assert len(fields["faults"]) == 5
     assert fields["is_met"] is True
     text = found.markdown_text()
+    assert "It took 12 min 3 s on " in text
+    assert "these must pass first; [others](#false-alarms)" in text
     assert "| `lrn_k` | lrn: k | k = 1 instead of 2 | `norm2` | ✅ | ✅ | ✅ | ✅ |" in text
 
 
@@ -134,13 +138,33 @@ def test_what_is_missed_is_named_and_fails(found: dict[str, Any] | None, says: s
     assert not report(verdict).is_met
 
 
+def test_a_fault_of_no_class_that_can_be_diagnosed_has_a_mark_of_its_own() -> None:
+    fault = BY_ID["stale_tensor"]
+    assert fault.explained_by is None
+    found = report(
+        Verdict(fault, "numpy", failure("conv3"), NONE), Verdict(BY_ID["lrn_k"], "torch", failure("norm2"), NONE)
+    )
+    assert [mark(verdict) for verdict in (*found.power.verdicts, None)] == ["☑️", "🔎", ""]
+    assert "no class that can be diagnosed (1 of 2)" in found.tables()
+
+
+def test_parts_of_a_run_are_added_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 15.0, 15.0, 100.0, 101.0, 102.0])
+    monkeypatch.setattr("conformance.power.spent.time.monotonic", lambda: next(clock))
+    totals = []
+    for _ in range(2):
+        with counting(Journal(tmp_path / "kept.jsonl", {})) as spent_s:
+            totals.append(spent_s())
+    assert totals == [5.0, 6.0]
+
+
 def test_a_false_alarm_is_named_and_bounded() -> None:
     right = {"torch": {"case": "a", "alarm": "", "rejected_by": ALL}}
     wrong = {"torch": {"case": "b", "alarm": "conv1, local: off", "rejected_by": NONE}}
-    silent = CleanReport([right] * 59, {"torch": "1"})
+    silent = CleanReport([right] * 59, {"torch": "1"}, 60.0)
     assert silent.is_met
     assert "at most 4.95% with 95% confidence" in silent.tables()
-    alarmed = CleanReport([right, wrong], {"torch": "1"})
+    alarmed = CleanReport([right, wrong], {"torch": "1"}, 60.0)
     assert not alarmed.is_met
     assert alarmed.alarms == [("b in torch", "conv1, local: off")]
     assert alarmed.others["cosine 0.99"]["taps"].events == 1
@@ -181,6 +205,12 @@ def test_what_is_finished_is_not_run_again(tmp_path: Path, monkeypatch: pytest.M
     assert len(runs) == 1
 
 
+def outcomes(journal: Path) -> list[str]:
+    """What is kept of cases: all but how long each part took."""
+    lines = journal.read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if not json.loads(line)["name"].startswith("part ")]
+
+
 def test_a_run_that_is_interrupted_keeps_what_was_finished_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,7 +235,7 @@ def test_a_run_that_is_interrupted_keeps_what_was_finished_and_nothing_else(
     monkeypatch.setattr(Bench, "run", run)
     with pytest.raises(KeyboardInterrupt):
         plant({}, faults, journal, silent)
-    assert len(journal.read_text().splitlines()) == 1
+    assert len(outcomes(journal)) == 1
     assert len(begun) == 2
 
 
@@ -247,7 +277,7 @@ def test_a_planting_that_is_lost_twice_is_no_verdict_and_is_not_kept(tmp_path: P
     killed += [signal.SIGKILL] * 2
     with pytest.raises(NotRunError, match=r"numpy.*trace.*second try"):
         plant({}, ONE, journal, silent)
-    assert not journal.exists()
+    assert not outcomes(journal)
     (verdict,) = plant({}, ONE, journal, silent).verdicts
     assert verdict.is_at_tap
 
@@ -257,11 +287,11 @@ def test_a_lost_worker_is_no_false_alarm(tmp_path: Path, killed: list[int]) -> N
     journal = tmp_path / "clean.jsonl"
     killed += [signal.SIGKILL]
     assert clean.clean({}, 1, journal, silent).is_met
-    once = journal.read_bytes()
+    once = outcomes(journal)
     killed += [signal.SIGKILL] * 2
     with pytest.raises(NotRunError, match="second try"):
         clean.clean({}, 2, journal, silent)
-    assert journal.read_bytes() == once
+    assert outcomes(journal) == once
     assert clean.clean({}, 2, journal, silent).is_met
 
 
@@ -280,7 +310,7 @@ def test_a_framework_that_refuses_counts_and_other_rules_are_not_asked() -> None
     ]
     refused = {"torch": {"case": "a", "alarm": "failed: no", "rejected_by": None}}
     right = {"torch": {"case": "b", "alarm": "", "rejected_by": NONE}}
-    found = CleanReport([refused, right], {"torch": "1"})
+    found = CleanReport([refused, right], {"torch": "1"}, 60.0)
     assert found.false.events == 1
     assert (found.others["cosine 0.99"]["taps"].events, found.others["cosine 0.99"]["taps"].of) == (0, 1)
 
@@ -323,7 +353,7 @@ def test_command_writes_reports_and_the_page(
     monkeypatch.setattr(command, "pythons_of", lambda *_: {"torch": "python"})
 
     def planted(pythons: object, plantings: list[tuple[Fault, str]], *_: object) -> Power:
-        return Power([Verdict(fault, name, found, NONE) for fault, name in plantings], [], {"torch": "1"})
+        return Power([Verdict(fault, name, found, NONE) for fault, name in plantings], [], {"torch": "1"}, 60.0)
 
     monkeypatch.setattr(command, "plant", planted)
     arguments = ["--faults", "lrn_k", "--frameworks", "torch", "--write-docs", "--report", str(tmp_path / "reports")]
