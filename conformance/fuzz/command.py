@@ -3,17 +3,19 @@
 import time
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from conformance.fuzz.cases import TRIES, check, showing_case
+from conformance.fuzz.cases import TRIES, OracleError, check, showing_case
 from conformance.fuzz.corpus import SHIPPED, case_of, entries, require_replayed, save
 from conformance.fuzz.networks import random_network
 from conformance.fuzz.report import BAD, Failure, Report, Tally
 from conformance.fuzz.shrink import shrunk
+from conformance.memory import require_memory
 from conformance.options import add_worker_options, entrants_of, seed_number
 from conformance.participants import Participant, Settings, participants_of, require_device
-from conformance.results import Case, Check, Result
+from conformance.results import Case, Check, Outcome, Result
 from impls.client import WorkerError
 from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS
 from impls.options import words
@@ -28,6 +30,9 @@ ALONE = (Check.LOCAL, Check.GRADIENT_INPUT, Check.GRADIENT_PARAMETER, Check.LOSS
 FOUND = "fuzz"
 """The folder of a report that specs which failed are saved in, and replayed from."""
 
+UNSUPPORTED = "unsupported"
+#: The kinds of errors that a worker gives as an answer; with any other it was lost (impls/README.md).
+ANSWERS = ("", "failed", UNSUPPORTED)
 Sign = tuple[str, str, Check]
 """What tells one failure from another: framework, operator, check."""
 
@@ -38,6 +43,8 @@ def main(arguments: list[str]) -> Exit:
     folder = Path(options.report)
     require_folder(folder)
     replayed = entries([require_replayed(Path(options.replay))] if options.replay else [SHIPPED, folder / FOUND])
+    for entry in replayed:
+        require_memory(entry.network, entry.case.batch)
     with progress() as tell:
         first = random_network(options.seed)
         settings = Settings(options.threads, options.timeout, progress=lambda _: None, reproduces=False)
@@ -47,12 +54,14 @@ def main(arguments: list[str]) -> Exit:
             for entry in replayed:
                 tell(f"replayed: {entry.path.name}")
                 run.replay(entry.network, entry.case, entry.path)
-            started_s = time.monotonic()
-            for seed in range(options.seed, options.seed + options.networks):
-                tell(f"network {seed}: {len(run.tally.failures)} failed so far")
-                run.try_seed(seed)
+            started_s, is_whole = time.monotonic(), False
+            with suppress(KeyboardInterrupt):  # what was found until then is reported
+                for seed in range(options.seed, options.seed + options.networks):
+                    tell(f"network {seed}: {len(run.tally.failures)} failed so far")
+                    run.try_seed(seed)
+                is_whole = True
             duration_s = time.monotonic() - started_s
-        report = Report(run.tally, options.seed, options.threads, duration_s, participants)
+        report = Report(run.tally, options.seed, options.threads, duration_s, participants, is_whole)
     files = report.write(folder)
     _show(report, files)
     return report.exit
@@ -106,7 +115,7 @@ class _Run:
 
     def replay(self, network: Network, case: Case, path: Path) -> None:
         """Check a spec that failed once, on the case that it failed with."""
-        results = check(network, case, self.participants, self.gradients)
+        results = self._check(network, case, self.participants, self.gradients)
         self.tally.replayed += 1
         self.tally.add(network, results)
         if bad := _bad(results):
@@ -115,17 +124,39 @@ class _Run:
     def try_seed(self, seed: int) -> None:
         """Check the network of a seed; one that fails is made small, and saved."""
         network = random_network(seed)
-        shown = self._shown(network, seed)
+        try:
+            shown = self._shown(network, seed)
+        except OracleError as error:
+            case = case_of(seed * TRIES)
+            path = save(network, seed, case, str(error), self.found)
+            self.tally.failures.append(Failure(seed, case, error.result, network, path))
+            return
         if not shown.forward:
             self.tally.vacuous[shown.hidden] += 1
             return
         if shown.hidden:
             self.tally.forward_only[shown.hidden] += 1
-        results = check(network, shown.case, self.participants, shown.gradients)
+        results = self._check(network, shown.case, self.participants, shown.gradients)
         self.tally.networks += 1
         self.tally.add(network, results)
         if bad := _bad(results):
             self._keep(seed, network, shown.case, bad)
+
+    def _check(
+        self, network: Network, case: Case, participants: Sequence[Participant], gradients: bool
+    ) -> list[list[Result]]:
+        """All results; a worker that was lost is asked once more, and what a framework cannot do is only counted."""
+        results = check(network, case, participants, gradients)
+        if any(own.error not in ANSWERS for own in _bad(results)):
+            results = check(network, case, participants, gradients)
+        refused = {
+            f"{own.variant.framework}: {one_line(own.message)}" for own in _bad(results) if own.error == UNSUPPORTED
+        }
+        self.tally.unsupported.update(refused)
+        return [
+            [replace(own, outcome=Outcome.SKIPPED) if own.error == UNSUPPORTED else own for own in those]
+            for those in results
+        ]
 
     def _shown(self, network: Network, seed: int) -> "_Shown":
         dtype, case = self.participants[0].entrant.variant.dtype, case_of(seed * TRIES)
@@ -147,7 +178,8 @@ class _Run:
             shown = self._shown(smaller, seed)
             if not shown.forward:
                 return False
-            found = [own for own in _bad(check(smaller, shown.case, those, shown.gradients)) if _sign(own) in signs]
+            results = check(smaller, shown.case, those, shown.gradients)
+            found = [own for own in _bad(results) if _sign(own) in signs and own.error != UNSUPPORTED]
             if found:
                 alike[smaller.sha256] = shown.case, found[0]
             return bool(found)
@@ -190,6 +222,8 @@ def _show(report: Report, files: Sequence[Path]) -> None:
             soft_wrap=True,
             markup=False,
         )
+    for what, count in tally.unsupported.items():
+        terminal.print(f"cannot be run, in {count} networks: {what}", soft_wrap=True, markup=False)
     for op in tally.never:
         terminal.print(f"never exercised: {op}", markup=False)
     checks = ", ".join(f"{count:,} {outcome}" for outcome, count in tally.outcomes.items())

@@ -53,6 +53,8 @@ class Tally:
     """Networks of which no case shows every gradient, by the operator and what cannot be seen."""
     vacuous: Counter[str] = field(default_factory=Counter)
     """Networks of which no case shows every operator: not checked, and not counted."""
+    unsupported: Counter[str] = field(default_factory=Counter)
+    """Networks that a framework cannot run as asked, by framework and what it says."""
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     operators: Counter[str] = field(default_factory=Counter)
     """In how many networks each operator was checked."""
@@ -85,19 +87,23 @@ class Report:
     duration_s: float
     """Of the networks at random, replays left out."""
     participants: Sequence[Participant]
+    is_whole: bool = True
+    """Whether all networks that were asked for were tried: not where the run was interrupted."""
 
     @property
     def verdict(self) -> str:
-        """`failed` if any check failed, else `errored` if any could not be run, else `passed`."""
+        """`failed` if any check failed, else `errored` if any could not be run, else `interrupted` or `passed`."""
         failures = [failure.first.outcome for failure in self.tally.failures]
         if Outcome.FAILED in failures:
             return "failed"
-        return "errored" if failures or not self.tally.outcomes[Outcome.PASSED] else "passed"
+        if failures or (self.is_whole and not self.tally.outcomes[Outcome.PASSED]):
+            return "errored"
+        return "passed" if self.is_whole else "interrupted"
 
     @property
     def exit(self) -> Exit:
         """The exit code of the verdict."""
-        return {"passed": Exit.PASSED, "failed": Exit.DIVERGED, "errored": Exit.NOT_RUN}[self.verdict]
+        return {"passed": Exit.PASSED, "failed": Exit.DIVERGED}.get(self.verdict, Exit.NOT_RUN)
 
     @property
     def per_minute(self) -> float:
@@ -125,6 +131,8 @@ class Report:
                 }
                 for op in KINDS
             },
+            "is_whole": self.is_whole,
+            "unsupported": dict(tally.unsupported),
             "vacuous": dict(tally.vacuous),
             "forward_only": dict(tally.forward_only),
             "variants": [own.column.fields() for own in self.participants],
@@ -145,6 +153,7 @@ class Report:
             f"only because none shows every gradient: {sum(found['forward_only'].values())} of them."
         )
         lines = [f"# Networks at random: {found['verdict']}", "", ran, "", left_out, ""]
+        lines += [f"- cannot be run, in {count} networks: {safe(what)}" for what, count in found["unsupported"].items()]
         for failure in found["failures"]:
             first = failure["first"]
             lines.append(
