@@ -24,6 +24,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,35 @@ def test_a_disk_that_is_full_in_the_middle_of_a_run_is_one_line_with_the_file(fo
     assert not (folder / "reports").exists()
 
 
+@pytest.fixture
+def small_disk(folder: Path) -> Iterator[Path]:
+    """The folder of reports, on a small disk of its own, which has room for a report when the run begins."""
+    place = folder / "reports"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1300k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("a disk that is really full needs the right to mount one")
+    yield place
+    subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_really_full_leaves_the_old_report(folder: Path, small_disk: Path) -> None:
+    for name in NAMES:
+        (small_disk / name).write_text("of before")
+    mark = folder / "mark"  # is there once the worker hangs
+    process = start(folder, "--timeout", "3", *runner("hung", folder, "hangs", "trace", mark), *runner("good", folder))
+    wait_for(mark)
+    with (small_disk / "others").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+    code, out, err = ended(process)
+    assert code == 3
+    assert err.splitlines()[-1] == "error: reports: expected to write the report, found: No space left on device"
+    assert "12 passed" in out and "report: none" in out
+    (small_disk / "others").unlink()
+    assert {path.name: path.read_text() for path in small_disk.iterdir()} == dict.fromkeys(NAMES, "of before")
+
+
 # --- Being told to end -----------------------------------------------------------------------------------------------
 
 
@@ -217,6 +247,18 @@ def test_two_runs_at_once_leave_the_report_of_one_of_them(folder: Path) -> None:
     of = report(folder)["network"]["name"]
     (other,) = set(names) - {of}
     assert all(of in text and other not in text for text in texts)
+
+
+def test_two_runs_at_once_share_generated_sources_and_weights(folder: Path) -> None:
+    own = {"LOCKSTEP_GENERATED": str(folder / "generated")}
+    words = ("--frameworks", "onnx", "--locked")
+    both = [start(folder, *words, "--report", str(folder / name), **own) for name in ("one", "other")]
+    assert [ended(process)[0] for process in both] == [0, 0]
+    found = [json.loads((folder / name / NAMES[0]).read_text(encoding="utf-8")) for name in ("one", "other")]
+    one, other = (json.dumps(report["results"]) for report in found)
+    assert one == other
+    sources = [path.name for path in (folder / "generated").iterdir()]
+    assert len(sources) == len({name.partition(".")[0] for name in sources}) == 1
 
 
 # --- A read-only checkout --------------------------------------------------------------------------------------------
