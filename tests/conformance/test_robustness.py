@@ -250,9 +250,11 @@ def test_two_runs_at_once_leave_the_report_of_one_of_them(folder: Path) -> None:
 
 
 def test_two_runs_at_once_share_generated_sources_and_weights(folder: Path) -> None:
-    own = {"LOCKSTEP_GENERATED": str(folder / "generated")}
+    generated = str(folder / "generated")
     words = ("--frameworks", "onnx", "--locked")
-    both = [start(folder, *words, "--report", str(folder / name), **own) for name in ("one", "other")]
+    both = [
+        start(folder, *words, "--report", str(folder / name), LOCKSTEP_GENERATED=generated) for name in ("one", "other")
+    ]
     assert [ended(process)[0] for process in both] == [0, 0]
     found = [json.loads((folder / name / NAMES[0]).read_text(encoding="utf-8")) for name in ("one", "other")]
     one, other = (json.dumps(report["results"]) for report in found)
