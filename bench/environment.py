@@ -42,14 +42,26 @@ def steal_s() -> float:
     return int(first[8]) / os.sysconf("SC_CLK_TCK") if len(first) > 8 else 0.0
 
 
-#: The start of environment variables that change what kernels compute, or how fast.
+#: The start of environment variables that change what kernels compute, or how fast. TensorFlow's are named one by one:
+#: TF_VAR_… are Terraform's, and may hold secrets, which no report may.
 _FLAGS = (
     "OMP_",
     "MKL_",
     "KMP_",
     "OPENBLAS_",
     "XLA_",
-    "TF_",
+    "TF_CPU_",
+    "TF_CUDNN_",
+    "TF_DETERMINISTIC_",
+    "TF_DISABLE_",
+    "TF_ENABLE_",
+    "TF_FORCE_",
+    "TF_GPU_",
+    "TF_NUM_",
+    "TF_ONEDNN_",
+    "TF_OVERRIDE_",
+    "TF_USE_",
+    "TF_XLA_",
     "TORCH",
     "JAX_",
     "ORT_",

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from bench.environment import capture
 from bench.machine import Control, Kernel, pin, processors
 
 needs_affinity = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system pins no process")
@@ -39,3 +40,11 @@ def test_the_control_remembers_what_it_saw() -> None:
     seen = [control.run() for _ in range(5)]
     assert control.durations_s == seen
     assert control.spread >= 0.0
+
+
+def test_flags_of_kernels_are_captured_and_the_secrets_of_others_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("TF_VAR_password", "hidden")
+    flags = capture(1)["flags"]
+    assert "TF_ENABLE_ONEDNN_OPTS=0" in flags
+    assert "hidden" not in flags
