@@ -87,8 +87,8 @@ KNOWN: tuple[Known, ...] = (
         reason=(
             "oneDNN 3.7.3, with AVX-512 (brg_conv_fwd:avx512_core), reads the wrong elements in a convolution of one "
             "channel with one column of output, if it steps sideways and there are two images; with "
-            "ONEDNN_MAX_CPU_ISA=AVX2 it is right. No report of it was found; the one that is linked is of the same kernel "
-            "and one channel, in int8 and at padded columns"
+            "ONEDNN_MAX_CPU_ISA=AVX2 it is right. No report of it was found; the one that is linked is of the same "
+            "kernel and one channel, in int8 and at padded columns"
         ),
         link="https://github.com/uxlfoundation/oneDNN/issues/5080",
         reproduction="tests/conformance/reproductions/tensorflow_conv_one_column.py",
