@@ -290,9 +290,12 @@ def _of_lrn(reference: LayerReference, bound: Callable[[Array, Lrn], Array]) -> 
 
 
 def _exponents(x: Array, operator: Lrn) -> Array:
-    """β·|ln d|: in how many roundings of the result the one of the exponent of d^(−β) ends, element by element."""
+    """2β·|ln d|: in how many roundings of the result those of the exponent of d^(−β) end, element by element.
+
+    There are two, of the logarithm and of its product with β; each is as large as the exponent.
+    """
     exponents: Array = operator.beta * np.abs(np.log(operator.k + operator.alpha_sum * lrn_sums(x, operator)))
-    return exponents
+    return 2.0 * exponents
 
 
 def _log(actual: Array, reference: LayerReference, _: Rule) -> Measured:

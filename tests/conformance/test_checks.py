@@ -296,6 +296,25 @@ def test_the_cap_of_a_sliding_sum_is_that_of_its_element() -> None:
     assert result.divergence.place == f"{CAPS_FILE}, rule lrn.running_sum"
 
 
+def test_a_power_by_its_logarithm_is_right_though_both_are_rounded_and_no_constant_may_be_off() -> None:
+    x = np.random.default_rng(7).normal(0, 3000, (2, 96, 31, 31)).astype(np.float32)
+    values = {"k": 3.7, "alpha": 0.7, "beta": 1.3}
+    operator = narrow_reference().local["norm2"].layer.operator.model_copy(update=values)
+    wide = x.astype(np.float64)
+    right = LayerReference(
+        shaped(operator, (x.shape[1:],)), (wide,), wide / (3.7 + 0.7 * windows(wide)) ** 1.3, None
+    )  # fmt: skip
+    expected = replace(narrow_reference(), local=narrow_reference().local | {"norm2": right})
+    denominator = np.float32(3.7) + np.float32(0.7) * windows(x)
+    power = x * np.exp(np.float32(-1.3) * np.log(denominator))
+    assert power.dtype == np.float32
+    result = local(clean() | {"norm2": power}, subject(expected=expected))["norm2"]
+    assert result.outcome is Outcome.PASSED
+    assert result.worst is not None and result.worst > 16
+    off = local(clean() | {"norm2": power * np.float32(1 + 1e-5)}, subject(expected=expected))["norm2"]
+    assert off.outcome is Outcome.FAILED
+
+
 # --- End to end ------------------------------------------------------------------------------------------------------
 
 
