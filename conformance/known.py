@@ -38,9 +38,9 @@ class Known:
 
 
 def _one_column(layer: Layer) -> bool:
-    """A convolution of one channel that gives several rows of one column, stepping sideways where it need not."""
+    """A convolution of one channel a group that gives several rows of one column, stepping sideways where it need not."""
     operator = layer.operator
-    if not isinstance(operator, Conv) or layer.input_shape[0] != 1:
+    if not isinstance(operator, Conv) or layer.input_shape[0] != operator.groups:
         return False
     _, rows, columns = layer.output_shape
     return rows > 1 and columns == 1 and operator.stride[0] == 1 < operator.stride[1] and operator.kernel[1] > 1
@@ -49,13 +49,14 @@ def _one_column(layer: Layer) -> bool:
 def _one_column_beyond(layer: Layer, images: int) -> bool:
     """One of those that failed for every kernel, stride and number of channels that was tried.
 
-    Its input is one column wider than the kernel and not padded. Others are right now and then.
+    It has one group, and its input is one column wider than the kernel and not padded. Others are right now and then.
     """
     operator = layer.operator
     return (
         isinstance(operator, Conv)
         and _one_column(layer)
         and images > 1
+        and operator.groups == 1
         and not any(operator.pads)
         and layer.input_shape[2] == operator.kernel[1] + 1
         and has_avx512()
@@ -86,7 +87,7 @@ KNOWN: tuple[Known, ...] = (
         shows=_one_column_beyond,
         reason=(
             "oneDNN 3.7.3, with AVX-512 (brg_conv_fwd:avx512_core), reads the wrong elements in a convolution of one "
-            "channel with one column of output, if it steps sideways and there are two images; with "
+            "channel (a group) with one column of output, if it steps sideways and there are two images; with "
             "ONEDNN_MAX_CPU_ISA=AVX2 it is right. No report of it was found; the one that is linked is of the same "
             "kernel and one channel, in int8 and at padded columns"
         ),
