@@ -38,7 +38,7 @@ class Known:
 
 
 def _one_column(layer: Layer) -> bool:
-    """A convolution of one channel a group that gives several rows of one column, stepping sideways where it need not."""
+    """A convolution of one channel a group that gives rows of one column, stepping sideways where it need not."""
     operator = layer.operator
     if not isinstance(operator, Conv) or layer.input_shape[0] != operator.groups:
         return False
