@@ -68,6 +68,15 @@ def test_another_lowering_is_neither_excused_nor_must_it_fail() -> None:
     assert explained(narrow(), own) == own
 
 
+def test_a_convolution_of_one_channel_a_group_is_excused_and_need_not_fail() -> None:
+    content = ONE_COLUMN.model_dump()
+    content["input"]["shape"] = (3, 3, 3)
+    content["graph"] = (content["graph"][0] | {"out_channels": 3, "groups": 3},)
+    grouped = Network.model_validate(content).with_expectations()
+    own = [failure("one_column", TENSORFLOW, "2.21.0"), passed(grouped, "one_column", TENSORFLOW, "2.21.0", 2)]
+    assert [result.outcome for result in explained(grouped, own)] == [XFAILED, PASSED]
+
+
 def test_another_convolution_is_not_excused() -> None:
     own = [failure("conv1", TENSORFLOW, "2.21.0")]
     assert explained(narrow(), own) == own
