@@ -135,6 +135,10 @@ class Explanation:
         }
 
 
+#: The errors of a framework that refuses a network. Any other is of the run, and says nothing of the network.
+REFUSED = ("failed", "unsupported")
+
+
 @dataclass(frozen=True)
 class Result:
     """One comparison at one tap."""

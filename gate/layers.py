@@ -15,22 +15,21 @@ TURNS = 4
 
 
 def layer_costs(cell: Cell, bench: Bench, tell: Callable[[str], None]) -> tuple[LayerCost, ...]:
-    """What each layer costs by itself on both sides; a layer that cannot be timed alone is left out."""
+    """What each layer costs by itself on both sides; from the first that cannot be timed on, layers are left out."""
     plan = replace(bench.plan, turns=TURNS, workload="forward")
     found = []
     with TemporaryDirectory(prefix="lockstep-layers-") as folder:
-        layers = layers_alone(cell.network, cell.batch, plan.seed, Path(folder))
-        cells = {own.layer.name: replace(cell, network=own.network) for own in layers}
-        files = {
-            cells[own.layer.name].key: Files.of(cells[own.layer.name], own.weights, own.input, Path(folder))
-            for own in layers
-        }
+        layers = [
+            (replace(cell, network=own.network), own)
+            for own in layers_alone(cell.network, cell.batch, plan.seed, Path(folder))
+        ]
+        files = {alone.key: Files.of(alone, own.weights, own.input, Path(folder)) for alone, own in layers}
         with Block(replace(bench, plan=plan, files=files), f"{plan.seed} layers {cell.key}") as block:
             try:
                 block.start()
-                for own in layers:
+                for alone, own in layers:
                     tell(f"speed: layer by layer: {cell}: {own.layer.name}")
-                    sample, _ = block.measure(cells[own.layer.name], None)
+                    sample, _ = block.measure(alone, None)
                     pair = sample.pair(Quantity.STEADY)
                     if pair is not None:
                         found.append(LayerCost(own.layer.name, own.layer.operator.op, *pair))

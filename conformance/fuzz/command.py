@@ -15,7 +15,7 @@ from conformance.fuzz.shrink import shrunk
 from conformance.memory import require_memory
 from conformance.options import add_worker_options, entrants_of, seed_number
 from conformance.participants import Participant, Settings, participants_of, require_device
-from conformance.results import Case, Check, Outcome, Result
+from conformance.results import REFUSED, Case, Check, Outcome, Result
 from impls.client import WorkerError
 from impls.frameworks import DEVICES, DTYPES, FRAMEWORKS, LOWERINGS
 from impls.options import words
@@ -31,8 +31,6 @@ FOUND = "fuzz"
 """The folder of a report that specs which failed are saved in, and replayed from."""
 
 UNSUPPORTED = "unsupported"
-#: The kinds of errors that a worker gives as an answer; with any other it was lost (impls/README.md).
-ANSWERS = ("", "failed", UNSUPPORTED)
 Sign = tuple[str, str, Check]
 """What tells one failure from another: framework, operator, check."""
 
@@ -147,7 +145,7 @@ class _Run:
     ) -> list[list[Result]]:
         """All results; a worker that was lost is asked once more, and what a framework cannot do is only counted."""
         results = check(network, case, participants, gradients)
-        if any(own.error not in ANSWERS for own in _bad(results)):
+        if any(own.error and own.error not in REFUSED for own in _bad(results)):
             results = check(network, case, participants, gradients)
         refused = {
             f"{own.variant.framework}: {one_line(own.message)}" for own in _bad(results) if own.error == UNSUPPORTED

@@ -20,7 +20,7 @@ from conformance.participants import Files, Participant, described
 from conformance.power.fault import NARROW
 from conformance.power.rules import rejections
 from conformance.reference import Reference, reference
-from conformance.results import Case, Check, Outcome, Result
+from conformance.results import REFUSED, Case, Check, Outcome, Result
 from impls.client import Worker
 from spec.exits import NotRunError
 from spec.load import load
@@ -44,8 +44,6 @@ PARTS: dict[Check, type[Part]] = {
 }
 #: Those that begin with the spec's own initialisers.
 FROM_THE_START = (Check.INITIALISER, Check.TRAJECTORY)
-#: The errors of a framework that refuses a network. Any other is of the run, and says nothing of the network.
-REFUSED = ("failed", "unsupported")
 
 
 class Asked:
